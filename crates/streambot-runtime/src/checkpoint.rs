@@ -1,0 +1,203 @@
+//! Which records of a batch may run now, and where the batch's checkpoint is once some of them are done: a pure state
+//! machine over positions in the batch. It knows keys, order and a limit; it refuses to know handlers, time and I/O.
+//!
+//! What it holds to:
+//!
+//! - records of one key never run at once and never out of order, and nothing runs after a failure of its own key;
+//! - after a failure nothing that comes later in the batch starts;
+//! - the checkpoint is the first record not done, and everything before it is done.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::Hash;
+
+/// The progress of one batch.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    order: Order,
+    done: Vec<bool>,
+    /// The earliest failure so far: nothing at or after it starts any more.
+    first_failure: Option<usize>,
+    running: usize,
+    limit: usize,
+}
+
+/// How the records wait for each other.
+#[derive(Debug)]
+enum Order {
+    /// One at a time: the next is simply the one after.
+    Sequence { next: usize },
+    /// By key: `ready` holds the records whose predecessors of the same key are done, `successor` who waits for whom.
+    Keys { ready: BinaryHeap<Reverse<usize>>, successor: Vec<Option<usize>> },
+}
+
+impl Checkpoint {
+    /// Progress over records that run one at a time, in order.
+    pub(crate) fn in_sequence(len: usize) -> Self {
+        Self { order: Order::Sequence { next: 0 }, done: vec![false; len], first_failure: None, running: 0, limit: 1 }
+    }
+
+    /// Progress over records with these keys, at most `limit` of them running at once (at least 1).
+    pub(crate) fn by_key<K: Hash + Eq>(keys: impl ExactSizeIterator<Item = K>, limit: usize) -> Self {
+        let len = keys.len();
+        let mut last_of_key = HashMap::with_capacity(len);
+        let mut successor = vec![None; len];
+        let mut heads = Vec::new();
+        for (index, key) in keys.enumerate() {
+            match last_of_key.insert(key, index) {
+                Some(previous) => successor[previous] = Some(index),
+                None => heads.push(Reverse(index)),
+            }
+        }
+        Self {
+            order: Order::Keys { ready: heads.into(), successor },
+            done: vec![false; len],
+            first_failure: None,
+            running: 0,
+            limit: limit.max(1),
+        }
+    }
+
+    /// The record to start now, earliest first; `None` when nothing may start before something else has finished.
+    pub(crate) fn start(&mut self) -> Option<usize> {
+        if self.running == self.limit {
+            return None;
+        }
+        let barrier = self.first_failure.unwrap_or(self.done.len());
+        let index = match &mut self.order {
+            Order::Sequence { next } => {
+                let index = (*next < barrier).then_some(*next)?;
+                *next += 1;
+                index
+            }
+            Order::Keys { ready, .. } => {
+                let &Reverse(index) = ready.peek().filter(|head| head.0 < barrier)?;
+                ready.pop();
+                index
+            }
+        };
+        self.running += 1;
+        Some(index)
+    }
+
+    /// Takes note that a started record is done: the next of its key may run.
+    pub(crate) fn succeed(&mut self, index: usize) {
+        self.running -= 1;
+        self.done[index] = true;
+        if let Order::Keys { ready, successor } = &mut self.order
+            && let Some(next) = successor[index]
+        {
+            ready.push(Reverse(next));
+        }
+    }
+
+    /// Takes note that a started record failed.
+    pub(crate) fn fail(&mut self, index: usize) {
+        self.running -= 1;
+        self.first_failure = Some(self.first_failure.map_or(index, |first| first.min(index)));
+    }
+
+    /// The first record not done, from which Lambda has to deliver again; `None` when all are done.
+    pub(crate) fn position(&self) -> Option<usize> {
+        self.done.iter().position(|done| !done)
+    }
+
+    /// How many records are done, wherever they stand.
+    pub(crate) fn done(&self) -> usize {
+        self.done.iter().filter(|done| **done).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Checkpoint;
+    use proptest::prelude::*;
+
+    /// Drives a batch to its end: `choices` picks which running record finishes next, `fails` which records fail.
+    /// Checks the promises of the module on the way, and returns the order of starts and the checkpoint.
+    fn drive(keys: &[u8], limit: usize, choices: &[usize], fails: &[bool]) -> (Vec<usize>, Option<usize>) {
+        let mut checkpoint = if limit == 1 && choices.first().is_some_and(|choice| choice % 2 == 0) {
+            Checkpoint::in_sequence(keys.len())
+        } else {
+            Checkpoint::by_key(keys.iter(), limit)
+        };
+        let mut choices = choices.iter().cycle();
+        let mut started = Vec::new();
+        let mut running: Vec<usize> = Vec::new();
+        let mut done = vec![false; keys.len()];
+        let mut first_failure = usize::MAX;
+        loop {
+            while let Some(index) = checkpoint.start() {
+                assert!(!started.contains(&index), "{index} started twice");
+                assert!(index < first_failure, "{index} started after the failure of {first_failure}");
+                assert!(running.iter().all(|other| keys[*other] != keys[index]), "two of one key at once");
+                assert!(
+                    (0..index).filter(|earlier| keys[*earlier] == keys[index]).all(|earlier| done[earlier]),
+                    "{index} started before the records of its key ahead of it were done"
+                );
+                started.push(index);
+                running.push(index);
+                assert!(running.len() <= limit);
+            }
+            if running.is_empty() {
+                break;
+            }
+            let choice = choices.next().copied().unwrap_or_default() % running.len();
+            let index = running.swap_remove(choice);
+            if fails[index] {
+                first_failure = first_failure.min(index);
+                checkpoint.fail(index);
+            } else {
+                done[index] = true;
+                checkpoint.succeed(index);
+            }
+        }
+        let position = checkpoint.position();
+        assert_eq!(position, done.iter().position(|done| !done), "the checkpoint is the first record not done");
+        assert_eq!(checkpoint.done(), done.iter().filter(|done| **done).count());
+        let expected = (first_failure != usize::MAX).then_some(first_failure);
+        assert_eq!(position, expected, "everything ahead of the first failure gets its turn");
+        (started, position)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn order_limit_and_checkpoint_hold_whatever_finishes_when(
+            (keys, fails) in (0usize..40).prop_flat_map(|len| (
+                prop::collection::vec(0u8..6, len),
+                prop::collection::vec(prop::bool::weighted(0.08), len),
+            )),
+            limit in 1usize..9,
+            choices in prop::collection::vec(any::<usize>(), 1..50),
+        ) {
+            drive(&keys, limit, &choices, &fails);
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_runs_in_order_and_stops_at_the_first_failure() {
+        let (started, position) = drive(&[1, 2, 3, 4], 1, &[1], &[false, false, true, false]);
+        assert_eq!(started, [0, 1, 2]);
+        assert_eq!(position, Some(2));
+    }
+
+    #[test]
+    fn records_ahead_of_a_failure_still_get_their_turn() {
+        // 1 fails while 0 runs; 2 has the key of 0 and comes after the failure, so only 0 is done.
+        let (started, position) = drive(&[1, 2, 1], 2, &[1, 0], &[false, true, false]);
+        assert_eq!(started, [0, 1]);
+        assert_eq!(position, Some(1));
+    }
+
+    #[test]
+    fn different_keys_run_at_once_up_to_the_limit() {
+        let mut checkpoint = Checkpoint::by_key([1, 1, 2, 3].iter(), 2);
+        assert_eq!(checkpoint.start(), Some(0));
+        assert_eq!(checkpoint.start(), Some(2), "1 waits for 0, which has its key");
+        assert_eq!(checkpoint.start(), None, "two are running");
+        checkpoint.succeed(0);
+        assert_eq!(checkpoint.start(), Some(1), "the earliest that may run goes first");
+    }
+}

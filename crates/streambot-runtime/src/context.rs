@@ -1,0 +1,74 @@
+//! What a handler may ask about the invocation it runs in. It knows one invocation's identity and deadline; it refuses
+//! to know the records and the Runtime API.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+/// The invocation a handler runs in: its identity, and the time it has left.
+///
+/// Any handler can take it as its second argument:
+///
+/// ```
+/// use streambot_runtime::{Context, Error, Utf8};
+///
+/// async fn forward(line: Utf8, context: Context) -> Result<(), Error> {
+///     tracing::info!(request_id = context.request_id(), remaining = ?context.remaining(), "{}", &*line);
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Context(Arc<Invocation>);
+
+#[derive(Debug)]
+struct Invocation {
+    request_id: String,
+    function_arn: String,
+    deadline: SystemTime,
+    /// The same deadline on the clock that timers run on.
+    deadline_instant: Instant,
+    /// How long the invocation had when it began: its function's timeout, less what Lambda took to hand it over.
+    allotted: Duration,
+}
+
+impl Context {
+    pub(crate) fn new(request_id: String, function_arn: String, deadline: SystemTime) -> Self {
+        let allotted = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        Self(Arc::new(Invocation {
+            request_id,
+            function_arn,
+            deadline,
+            deadline_instant: Instant::now() + allotted,
+            allotted,
+        }))
+    }
+
+    /// The id Lambda gave the invocation; a retry of the same records has another one.
+    pub fn request_id(&self) -> &str {
+        &self.0.request_id
+    }
+
+    /// The ARN the function was invoked by; ends in the alias or version where the event source mapping names one.
+    pub fn function_arn(&self) -> &str {
+        &self.0.function_arn
+    }
+
+    /// When Lambda ends the invocation, to the millisecond.
+    pub fn deadline(&self) -> SystemTime {
+        self.0.deadline
+    }
+
+    /// The time left until the [deadline](Self::deadline); zero when it has passed.
+    pub fn remaining(&self) -> Duration {
+        self.0.deadline_instant.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn deadline_instant(&self) -> Instant {
+        self.0.deadline_instant
+    }
+
+    pub(crate) fn allotted(&self) -> Duration {
+        self.0.allotted
+    }
+}

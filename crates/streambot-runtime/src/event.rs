@@ -1,0 +1,400 @@
+//! The bytes of one Kinesis invocation, decoded once into a [`Batch`]. It knows how Lambda writes such an event and
+//! which of its records cannot be read; it refuses to know what happens to the records afterwards.
+//!
+//! Shape of the event:
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html#kinesis-event-example>.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::record::Record;
+
+/// The event name of a record put on a stream; records of any other name are not handed on.
+const RECORD_EVENT_NAME: &str = "aws:kinesis:record";
+const KINESIS_EVENT_SOURCE: &str = "aws:kinesis";
+
+/// The records of one invocation: all of one shard, in the order of their sequence numbers.
+///
+/// A batch is cheap to clone, and so is each of its [records](Record): all of them share the event's buffers.
+///
+/// ```
+/// # fn show(batch: streambot_runtime::Batch) {
+/// for record in &batch {
+///     println!("{}: {} bytes", record.event_id(), record.data().len());
+/// }
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Batch {
+    event: Arc<Event>,
+    len: usize,
+}
+
+impl Batch {
+    /// How many records the batch holds: 0 to 10,000.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the batch holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The record at `index`, counted from 0; `None` past the end.
+    pub fn get(&self, index: usize) -> Option<Record> {
+        (index < self.len).then(|| Record::new(Arc::clone(&self.event), index))
+    }
+
+    /// The records in the order of their sequence numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Record> + '_ {
+        (0..self.len).map(|index| Record::new(Arc::clone(&self.event), index))
+    }
+
+    /// The shard all records come from, such as `shardId-000000000000`; `None` for a batch without records.
+    pub fn shard_id(&self) -> Option<String> {
+        self.get(0).map(|record| record.shard_id().to_owned())
+    }
+
+    /// The ARN of the stream (or of its consumer) the records come from; `None` for a batch without records.
+    pub fn event_source_arn(&self) -> Option<&str> {
+        self.event.source_arn.as_deref()
+    }
+
+    /// Whether `record` is one of this very batch, not of another one that happens to look alike.
+    pub(crate) fn owns(&self, record: &Record) -> bool {
+        Arc::ptr_eq(&self.event, record.event()) && record.index() < self.len
+    }
+
+    /// The batch up to its first unreadable record, and that record.
+    pub(crate) fn split_at_fault(&self) -> (Batch, Option<Record>) {
+        let fault = self.iter().find(|record| record.fault().is_some());
+        let len = fault.as_ref().map_or(self.len, Record::index);
+        (Batch { event: Arc::clone(&self.event), len }, fault)
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl IntoIterator for &Batch {
+    type Item = Record;
+    type IntoIter = Records;
+
+    fn into_iter(self) -> Records {
+        Records { batch: self.clone(), next: 0 }
+    }
+}
+
+impl IntoIterator for Batch {
+    type Item = Record;
+    type IntoIter = Records;
+
+    fn into_iter(self) -> Records {
+        Records { batch: self, next: 0 }
+    }
+}
+
+/// The records of a [`Batch`], one after the other.
+#[derive(Debug)]
+pub struct Records {
+    batch: Batch,
+    next: usize,
+}
+
+impl Iterator for Records {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        let record = self.batch.get(self.next)?;
+        self.next += 1;
+        Some(record)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.batch.len - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Records {}
+
+/// Why a whole event could not be read, so that no record of it could be handed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EventError {
+    #[error("failed to read the invocation's event: it is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    #[error(
+        "failed to read the invocation's event: the function expects to be invoked by a Kinesis event source mapping, \
+         and this is no Kinesis event"
+    )]
+    NotKinesis(#[source] serde_json::Error),
+    #[error("failed to read the invocation's event: it is not a JSON object, so it is no Kinesis event")]
+    NotAnObject,
+    #[error(
+        "failed to read the invocation's event: it has no `Records`; the function expects to be invoked by a Kinesis \
+         event source mapping"
+    )]
+    NoRecords,
+    #[error(
+        "failed to read record {index} of the event: it comes from `{source_name}`, not from `{KINESIS_EVENT_SOURCE}`; \
+         remove that other trigger from the function"
+    )]
+    OtherSource { index: usize, source_name: String },
+    #[error("failed to read the invocation's event: its {0} bytes are more than the 4 GiB an event may have")]
+    TooLarge(usize),
+}
+
+/// Why one record of an event could not be read. The others are not touched by it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("failed to read record {index} of the event ({event_id}): {reason}")]
+pub(crate) struct RecordFault {
+    index: usize,
+    event_id: String,
+    reason: String,
+}
+
+/// A decoded event: the two buffers that every record of it points into.
+pub(crate) struct Event {
+    /// The invocation's body as it arrived; fields without escapes point here.
+    body: Bytes,
+    /// Decoded data, and fields that had escapes.
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+    source_arn: Option<String>,
+}
+
+/// Where the fields of one record stand in the event's buffers.
+pub(crate) struct Entry {
+    pub(crate) data: Span,
+    pub(crate) partition_key: Span,
+    pub(crate) sequence_number: Span,
+    pub(crate) event_id: Span,
+    /// Milliseconds since the epoch.
+    pub(crate) arrival: u64,
+    pub(crate) fault: Option<Box<RecordFault>>,
+}
+
+/// A range of bytes in one of the event's two buffers.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    buffer: Buffer,
+    start: u32,
+    end: u32,
+}
+
+#[derive(Clone, Copy)]
+enum Buffer {
+    Body,
+    Arena,
+}
+
+impl Span {
+    const EMPTY: Span = Span { buffer: Buffer::Arena, start: 0, end: 0 };
+}
+
+impl Event {
+    pub(crate) fn entry(&self, index: usize) -> &Entry {
+        &self.entries[index]
+    }
+
+    pub(crate) fn bytes(&self, span: Span) -> &[u8] {
+        let buffer = match span.buffer {
+            Buffer::Body => &self.body[..],
+            Buffer::Arena => &self.arena[..],
+        };
+        &buffer[span.start as usize..span.end as usize]
+    }
+
+    pub(crate) fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(self.bytes(span)).unwrap_or_default()
+    }
+}
+
+#[derive(Deserialize)]
+struct RawEvent<'a> {
+    #[serde(rename = "Records", borrow, default)]
+    records: Option<Vec<&'a RawValue>>,
+}
+
+/// A string that is borrowed from the body where it has no escapes. (Serde borrows a `Cow` only when it is not nested.)
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct RawRecord<'a> {
+    #[serde(rename = "eventSource", borrow, default)]
+    source: Option<Text<'a>>,
+    #[serde(rename = "eventName", borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(rename = "eventID", borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(rename = "eventSourceARN", borrow, default)]
+    source_arn: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    kinesis: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawKinesis<'a> {
+    #[serde(borrow)]
+    partition_key: Text<'a>,
+    #[serde(borrow)]
+    sequence_number: Text<'a>,
+    #[serde(borrow)]
+    data: Text<'a>,
+    approximate_arrival_timestamp: f64,
+}
+
+/// Decodes the body of one invocation.
+///
+/// A record that cannot be read becomes a record with a fault; an event that cannot be read at all is an error.
+pub(crate) fn decode(body: Bytes) -> Result<Batch, EventError> {
+    if u32::try_from(body.len()).is_err() {
+        return Err(EventError::TooLarge(body.len()));
+    }
+    let raw: &RawValue = serde_json::from_slice(&body).map_err(EventError::NotJson)?;
+    if !is_object(raw) {
+        return Err(EventError::NotAnObject);
+    }
+    let raw: RawEvent<'_> = serde_json::from_str(raw.get()).map_err(EventError::NotKinesis)?;
+    let records = raw.records.ok_or(EventError::NoRecords)?;
+
+    let mut decoder = Decoder {
+        body: &body,
+        arena: Vec::with_capacity(body.len() / 4 * 3),
+        entries: Vec::with_capacity(records.len()),
+        source_arn: None,
+    };
+    for (index, record) in records.into_iter().enumerate() {
+        decoder.record(index, record)?;
+    }
+    let Decoder { arena, entries, source_arn, .. } = decoder;
+    let len = entries.len();
+    Ok(Batch { event: Arc::new(Event { body, arena, entries, source_arn }), len })
+}
+
+struct Decoder<'a> {
+    body: &'a [u8],
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+    source_arn: Option<String>,
+}
+
+impl<'a> Decoder<'a> {
+    fn record(&mut self, index: usize, raw: &'a RawValue) -> Result<(), EventError> {
+        let record: RawRecord<'a> = match object(raw) {
+            Ok(record) => record,
+            Err(reason) => {
+                self.fault(index, None, reason);
+                return Ok(());
+            }
+        };
+        if let Some(Text(source)) = record.source
+            && source != KINESIS_EVENT_SOURCE
+        {
+            return Err(EventError::OtherSource { index, source_name: source.into_owned() });
+        }
+        if record.name.is_some_and(|Text(name)| name != RECORD_EVENT_NAME) {
+            return Ok(());
+        }
+        if self.source_arn.is_none() {
+            self.source_arn = record.source_arn.map(|Text(arn)| arn.into_owned());
+        }
+        if let Err(reason) = self.fields(record.id.as_ref(), record.kinesis) {
+            self.fault(index, record.id, reason);
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self, id: Option<&Text<'a>>, kinesis: Option<&'a RawValue>) -> Result<(), String> {
+        let id = id.ok_or("missing field `eventID`")?;
+        let kinesis = kinesis.ok_or("missing field `kinesis`")?;
+        let kinesis: RawKinesis<'a> = object(kinesis).map_err(|reason| format!("kinesis: {reason}"))?;
+        let sequence_number = &kinesis.sequence_number.0;
+        if !is_sequence_number(sequence_number) {
+            return Err(format!("kinesis.sequenceNumber: {sequence_number:?} is not a decimal number"));
+        }
+        let arrival = kinesis.approximate_arrival_timestamp * 1000.0;
+        if !(0.0..=9e15).contains(&arrival) {
+            return Err(format!(
+                "kinesis.approximateArrivalTimestamp: {} is not a time in seconds since the epoch",
+                kinesis.approximate_arrival_timestamp
+            ));
+        }
+        let entry = Entry {
+            data: self.base64(&kinesis.data.0)?,
+            partition_key: self.text(&kinesis.partition_key.0),
+            sequence_number: self.text(sequence_number),
+            event_id: self.text(&id.0),
+            arrival: arrival.round() as u64,
+            fault: None,
+        };
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn base64(&mut self, text: &str) -> Result<Span, String> {
+        let start = self.arena.len();
+        base64_simd::STANDARD.decode_append(text, &mut self.arena).map_err(|_| "kinesis.data: not base64")?;
+        Ok(self.arena_span(start))
+    }
+
+    /// Where `text` stands: in the body when it was borrowed from there, else in the arena, to which it is added.
+    fn text(&mut self, text: &str) -> Span {
+        let body = self.body.as_ptr_range();
+        if body.contains(&text.as_ptr()) {
+            let start = text.as_ptr() as usize - body.start as usize;
+            return Span { buffer: Buffer::Body, start: start as u32, end: (start + text.len()) as u32 };
+        }
+        let start = self.arena.len();
+        self.arena.extend_from_slice(text.as_bytes());
+        self.arena_span(start)
+    }
+
+    fn arena_span(&self, start: usize) -> Span {
+        Span { buffer: Buffer::Arena, start: start as u32, end: self.arena.len() as u32 }
+    }
+
+    /// Keeps the place of an unreadable record, with its event id (and the sequence number in it) where there is one.
+    fn fault(&mut self, index: usize, id: Option<Text<'a>>, reason: String) {
+        let id = id.map(|Text(id)| id).unwrap_or_default();
+        let number = id.rsplit_once(':').map_or("", |(_, number)| number);
+        let sequence_number = if is_sequence_number(number) { self.text(number) } else { Span::EMPTY };
+        let event_id = self.text(&id);
+        let event_id_text = if id.is_empty() { "no event id".to_owned() } else { id.into_owned() };
+        self.entries.push(Entry {
+            data: Span::EMPTY,
+            partition_key: Span::EMPTY,
+            sequence_number,
+            event_id,
+            arrival: 0,
+            fault: Some(Box::new(RecordFault { index, event_id: event_id_text, reason })),
+        });
+    }
+}
+
+/// Serde would read a struct from an array, too, field by field.
+fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, String> {
+    if !is_object(raw) {
+        return Err("not a JSON object".to_owned());
+    }
+    serde_json::from_str(raw.get()).map_err(|error| error.to_string())
+}
+
+fn is_sequence_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}

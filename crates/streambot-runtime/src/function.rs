@@ -1,0 +1,113 @@
+//! One invocation: the bytes of an event in, the answer and the metric line out. It knows the order of decoding, handling
+//! and answering; it refuses to know the Runtime API, stdout and S3.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use lambda_runtime::Diagnostic;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::context::Context;
+use crate::event::{self, Batch};
+use crate::failure::{Chain, Panicked};
+use crate::handler::Handler;
+use crate::metrics;
+use crate::response::{Outcome, Response};
+
+/// A handler with all it needs to answer invocations.
+pub(crate) struct Function<H> {
+    pub(crate) handler: H,
+    pub(crate) names: metrics::Names,
+    /// Whether partial answers are honoured.
+    pub(crate) report: bool,
+}
+
+/// What came of one invocation.
+pub(crate) struct Finished {
+    pub(crate) answer: Result<Response, Diagnostic>,
+    /// The metric line, without a line end.
+    pub(crate) metrics: String,
+    pub(crate) log: LogObject,
+}
+
+/// What names an invocation's log object, and until when it can be written.
+pub(crate) struct LogObject {
+    pub(crate) context: Context,
+    /// The shard and the last sequence number, where the event could be read.
+    pub(crate) last: Option<(String, String)>,
+}
+
+impl<H: Handler> Function<H> {
+    /// Works on one event. Bad input and failures are answers, too: nothing here ends the process.
+    pub(crate) async fn invoke(&self, body: Bytes, context: Context) -> Finished {
+        let span = tracing::info_span!("invocation", requestId = context.request_id());
+        self.work(body, context).instrument(span).await
+    }
+
+    async fn work(&self, body: Bytes, context: Context) -> Finished {
+        metrics::handle_here();
+        let started = Instant::now();
+        let arrived = SystemTime::now();
+        let mut last = None;
+        let mut numbers = metrics::Invocation {
+            succeeded: false,
+            records: 0,
+            failed: 0,
+            duration: Duration::ZERO,
+            iterator_age: None,
+        };
+        let answer = match event::decode(body) {
+            Err(error) => Err(diagnostic("Function.EventUnreadable", &error)),
+            Ok(batch) => {
+                numbers.records = batch.len();
+                numbers.iterator_age = iterator_age(&batch, arrived);
+                last = batch
+                    .get(batch.len().wrapping_sub(1))
+                    .map(|record| (record.shard_id().to_owned(), record.sequence_number().to_owned()));
+                let outcome = self.outcome(batch, context.clone()).await;
+                numbers.failed = outcome.as_ref().map_or(numbers.records, |outcome| outcome.failed);
+                numbers.succeeded = numbers.failed == 0 && outcome.is_ok();
+                outcome.and_then(|outcome| {
+                    Response::new(&outcome, self.report).map_err(|error| diagnostic("Function.RecordsFailed", &*error))
+                })
+            }
+        };
+        numbers.duration = started.elapsed();
+        tracing::info!(
+            records = numbers.records,
+            failed = numbers.failed,
+            duration_ms = numbers.duration.as_secs_f64() * 1000.0,
+            "batch {}",
+            if numbers.succeeded { "done" } else { "failed" }
+        );
+        let metrics = metrics::invocation_line(&self.names, &numbers, metrics::take(), SystemTime::now());
+        Finished { answer, metrics, log: LogObject { context, last } }
+    }
+
+    async fn outcome(&self, batch: Batch, context: Context) -> Result<Outcome, Diagnostic> {
+        if batch.is_empty() {
+            return Ok(Outcome::done());
+        }
+        match AssertUnwindSafe(self.handler.handle(batch, context)).catch_unwind().await {
+            Ok(outcome) => outcome.map_err(|error| diagnostic("Function.BatchFailed", &*error)),
+            Err(panic) => Err(diagnostic("Function.Panicked", &Panicked::new(&*panic))),
+        }
+    }
+}
+
+/// An error as Lambda shows it, logged on the way.
+fn diagnostic(kind: &str, error: &(dyn std::error::Error + 'static)) -> Diagnostic {
+    let error_message = Chain(error).to_string();
+    tracing::error!(kind, "invocation failed: {error_message}");
+    Diagnostic { error_type: kind.to_owned(), error_message }
+}
+
+/// How old the oldest record was when the event arrived.
+fn iterator_age(batch: &Batch, now: SystemTime) -> Option<Duration> {
+    let readable = batch.iter().filter(|record| record.fault().is_none());
+    let oldest = readable.map(|record| record.approximate_arrival()).min()?;
+    Some(now.duration_since(oldest).unwrap_or_default())
+}

@@ -1,0 +1,247 @@
+//! One record, and what a handler may take in its place: the [`Record`] itself, its text, or the JSON in it. It knows
+//! how to turn a record into those; it refuses to know what a failure to do so means for the batch.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::str::Utf8Error;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+
+use crate::event::{Entry, Event, RecordFault};
+
+/// One record of a Kinesis stream.
+///
+/// A record is cheap to clone and to send to another thread: it owns nothing but a share of the event's buffers.
+#[derive(Clone)]
+pub struct Record {
+    event: Arc<Event>,
+    index: usize,
+}
+
+impl Record {
+    pub(crate) fn new(event: Arc<Event>, index: usize) -> Self {
+        Self { event, index }
+    }
+
+    /// The data as its producer put it, decoded from base64: up to 1 MiB, or 10 MiB where the stream allows it.
+    pub fn data(&self) -> &[u8] {
+        self.event.bytes(self.entry().data)
+    }
+
+    /// The partition key its producer chose, 1 to 256 characters. Records of one key come in order.
+    pub fn partition_key(&self) -> &str {
+        self.event.text(self.entry().partition_key)
+    }
+
+    /// The sequence number: a decimal number of up to 128 bits or more, strictly increasing within a shard.
+    pub fn sequence_number(&self) -> &str {
+        self.event.text(self.entry().sequence_number)
+    }
+
+    /// Lambda's name of the record: `<shard id>:<sequence number>`.
+    pub fn event_id(&self) -> &str {
+        self.event.text(self.entry().event_id)
+    }
+
+    /// The shard the record was read from, such as `shardId-000000000000`.
+    pub fn shard_id(&self) -> &str {
+        self.event_id().split(':').next().unwrap_or_default()
+    }
+
+    /// When the stream took the record in, to the millisecond. Kinesis calls it approximate: it is not monotonic.
+    pub fn approximate_arrival(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.entry().arrival)
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn event(&self) -> &Arc<Event> {
+        &self.event
+    }
+
+    pub(crate) fn fault(&self) -> Option<&RecordFault> {
+        self.entry().fault.as_deref()
+    }
+
+    fn entry(&self) -> &Entry {
+        self.event.entry(self.index)
+    }
+}
+
+impl fmt::Debug for Record {
+    /// Names the record; its data may be confidential and is left out.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Record")
+            .field("event_id", &self.event_id())
+            .field("partition_key", &self.partition_key())
+            .field("data_len", &self.data().len())
+            .finish()
+    }
+}
+
+/// What a handler of [`each`](crate::each) can take: anything that can be made from a [`Record`].
+///
+/// Implement it for a type of your own to decode, say, Protocol Buffers in one place:
+///
+/// ```
+/// use streambot_runtime::{FromRecord, Record};
+///
+/// struct Reading(u32);
+///
+/// impl FromRecord for Reading {
+///     type Rejection = std::array::TryFromSliceError;
+///
+///     fn from_record(record: Record) -> Result<Self, Self::Rejection> {
+///         Ok(Reading(u32::from_be_bytes(record.data().try_into()?)))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be made from a Kinesis record",
+    note = "a handler takes a `Record`, a `Json<T>`, a `Utf8`, a pair of them, or a type that implements `FromRecord`"
+)]
+pub trait FromRecord: Sized {
+    /// Why a record could not be turned into `Self`.
+    type Rejection: std::error::Error + Send + Sync + 'static;
+
+    /// Makes `Self` from a record.
+    ///
+    /// # Errors
+    ///
+    /// A rejection makes the record a failed one, unless the handler
+    /// [skips what is undecodable](crate::Each::on_undecodable).
+    fn from_record(record: Record) -> Result<Self, Self::Rejection>;
+}
+
+impl FromRecord for Record {
+    type Rejection = Infallible;
+
+    fn from_record(record: Record) -> Result<Self, Infallible> {
+        Ok(record)
+    }
+}
+
+/// Two views of one record, most often the record itself and what is in it.
+impl<A: FromRecord, B: FromRecord> FromRecord for (A, B) {
+    type Rejection = PairRejection<A::Rejection, B::Rejection>;
+
+    fn from_record(record: Record) -> Result<Self, Self::Rejection> {
+        let first = A::from_record(record.clone()).map_err(PairRejection::First)?;
+        let second = B::from_record(record).map_err(PairRejection::Second)?;
+        Ok((first, second))
+    }
+}
+
+/// Which half of a pair a record could not be turned into.
+#[derive(Debug, thiserror::Error)]
+pub enum PairRejection<A, B> {
+    /// The first half.
+    #[error(transparent)]
+    First(A),
+    /// The second half.
+    #[error(transparent)]
+    Second(B),
+}
+
+/// A record whose data is JSON text; derefs to the value in it.
+///
+/// ```
+/// use streambot_runtime::{Error, Json};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Quake { place: String }
+///
+/// async fn alert(quake: Json<Quake>) -> Result<(), Error> {
+///     tracing::info!(place = quake.place, "alert");
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRecord for Json<T> {
+    type Rejection = JsonRejection;
+
+    fn from_record(record: Record) -> Result<Self, JsonRejection> {
+        let mut deserializer = serde_json::Deserializer::from_slice(record.data());
+        let value = serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|error| JsonRejection { path: error.path().to_string(), source: error.into_inner() })?;
+        deserializer.end().map_err(|source| JsonRejection { path: ".".to_owned(), source })?;
+        Ok(Json(value))
+    }
+}
+
+impl<T> Deref for Json<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Json<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
+
+/// The record's data is not the JSON that the handler takes: not JSON at all, or not of that shape.
+#[derive(Debug, thiserror::Error)]
+#[error("the data is not the expected JSON at `{path}`")]
+pub struct JsonRejection {
+    path: String,
+    source: serde_json::Error,
+}
+
+impl JsonRejection {
+    /// Where in the JSON the mismatch is, such as `location.latitude`; `.` is the whole of it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// A record whose data is UTF-8 text; derefs to `str`.
+///
+/// ```
+/// use streambot_runtime::{Error, Utf8};
+///
+/// async fn count_words(line: Utf8) -> Result<(), Error> {
+///     tracing::info!(words = line.split_whitespace().count());
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Utf8(Record);
+
+impl FromRecord for Utf8 {
+    type Rejection = Utf8Rejection;
+
+    fn from_record(record: Record) -> Result<Self, Utf8Rejection> {
+        match std::str::from_utf8(record.data()) {
+            Ok(_) => Ok(Utf8(record)),
+            Err(source) => Err(Utf8Rejection { source }),
+        }
+    }
+}
+
+impl Deref for Utf8 {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Checked once when the record became text, and a record never changes.
+        std::str::from_utf8(self.0.data()).unwrap_or_default()
+    }
+}
+
+/// The record's data is not UTF-8 text.
+#[derive(Debug, thiserror::Error)]
+#[error("the data is not UTF-8 text")]
+pub struct Utf8Rejection {
+    source: Utf8Error,
+}

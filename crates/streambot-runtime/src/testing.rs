@@ -1,0 +1,287 @@
+//! What a service tests its handlers with: events as Lambda would send them, and the exact answer Lambda would get. It
+//! knows the event's JSON and runs a handler in process; it refuses to know the Runtime API and AWS.
+//!
+//! ```
+//! use streambot_runtime::testing::{invoke, records};
+//! use streambot_runtime::{Error, Utf8, each, metrics};
+//!
+//! async fn shout(line: Utf8) -> Result<(), Error> {
+//!     if line.is_empty() {
+//!         return Err("nothing to shout".into());
+//!     }
+//!     metrics::count("Shouts", 1);
+//!     tracing::info!("{}!", line.to_uppercase());
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! // In a service: #[tokio::test] async fn …
+//! let event = records(["hello", "", "never reached"]);
+//! let answer = invoke(&each(shout), &event).await;
+//!
+//! assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
+//! assert_eq!(answer.metric("Shouts"), Some(1.0));
+//! assert!(answer.logs().contains("HELLO!"));
+//! # }
+//! ```
+
+use std::borrow::Borrow;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tracing::instrument::WithSubscriber;
+
+use crate::context::Context;
+use crate::function::Function;
+use crate::handler::Handler;
+use crate::logs::Format;
+use crate::metrics;
+
+const STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/test";
+const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:test";
+
+/// An event with one record for each piece of data, each with a partition key of its own.
+pub fn records<D: Into<Vec<u8>>>(data: impl IntoIterator<Item = D>) -> Event {
+    data.into_iter().fold(Event::new(), |event, data| event.record(record(data)))
+}
+
+/// One record of an [`Event`].
+pub fn record(data: impl Into<Vec<u8>>) -> TestRecord {
+    TestRecord { data: data.into(), partition_key: None, arrival: None }
+}
+
+/// One record of an [`Event`] to be: its data, and what is set of its key and arrival.
+#[derive(Debug, Clone)]
+pub struct TestRecord {
+    data: Vec<u8>,
+    partition_key: Option<String>,
+    arrival: Option<SystemTime>,
+}
+
+impl TestRecord {
+    /// The partition key; one of its own by default.
+    pub fn partition_key(mut self, key: impl Into<String>) -> Self {
+        self.partition_key = Some(key.into());
+        self
+    }
+
+    /// When the stream took the record in; now by default.
+    pub fn arrival(mut self, arrival: SystemTime) -> Self {
+        self.arrival = Some(arrival);
+        self
+    }
+}
+
+/// An event of one shard, as Lambda sends it.
+#[derive(Debug, Clone)]
+pub struct Event {
+    shard_id: String,
+    timeout: Duration,
+    report_batch_item_failures: bool,
+    records: Vec<TestRecord>,
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Event {
+    /// An event without records, of `shardId-000000000000`, for a function with a timeout of 60 s.
+    pub fn new() -> Self {
+        Self {
+            shard_id: "shardId-000000000000".to_owned(),
+            timeout: Duration::from_secs(60),
+            report_batch_item_failures: true,
+            records: Vec::new(),
+        }
+    }
+
+    /// Adds a record after those there are.
+    pub fn record(mut self, record: TestRecord) -> Self {
+        self.records.push(record);
+        self
+    }
+
+    /// The shard the records are read from.
+    pub fn shard_id(mut self, shard_id: impl Into<String>) -> Self {
+        self.shard_id = shard_id.into();
+        self
+    }
+
+    /// The function's timeout: the invocation's deadline is that far away.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// An event source mapping that does not report batch item failures: any failure has to fail the invocation.
+    pub fn without_batch_item_failures(mut self) -> Self {
+        self.report_batch_item_failures = false;
+        self
+    }
+
+    /// The sequence number of the record at `index`, counted from 0: 56 digits, increasing.
+    pub fn sequence_number(&self, index: usize) -> String {
+        format!("49590338271490256608559692538361{index:024}")
+    }
+
+    /// The event's JSON, as Lambda writes it.
+    pub fn to_json(&self) -> String {
+        let record = |(index, record): (usize, &TestRecord)| {
+            let sequence_number = self.sequence_number(index);
+            let arrival = record.arrival.unwrap_or_else(SystemTime::now);
+            let milliseconds = arrival.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+            let partition_key = record.partition_key.clone().unwrap_or_else(|| format!("partition-key-{index}"));
+            json!({
+                "kinesis": {
+                    "kinesisSchemaVersion": "1.0",
+                    "partitionKey": partition_key,
+                    "sequenceNumber": sequence_number,
+                    "data": base64_simd::STANDARD.encode_to_string(&record.data),
+                    "approximateArrivalTimestamp": milliseconds as f64 / 1000.0,
+                },
+                "eventSource": "aws:kinesis",
+                "eventVersion": "1.0",
+                "eventID": format!("{}:{sequence_number}", self.shard_id),
+                "eventName": "aws:kinesis:record",
+                "invokeIdentityArn": "arn:aws:iam::123456789012:role/test",
+                "awsRegion": "us-east-1",
+                "eventSourceARN": STREAM_ARN,
+            })
+        };
+        json!({ "Records": self.records.iter().enumerate().map(record).collect::<Vec<_>>() }).to_string()
+    }
+}
+
+/// Runs a handler on an event and returns what Lambda would be told.
+///
+/// Deadlines run on Tokio's clock, so a test that [pauses](https://docs.rs/tokio/latest/tokio/time/fn.pause.html) it
+/// takes no time.
+pub async fn invoke<H: Handler>(handler: &H, event: impl Borrow<Event>) -> Answer {
+    let event = event.borrow();
+    invoke_json(handler, event.to_json(), event).await
+}
+
+/// Runs a handler on the bytes of an event, however broken; the [`Event`] says under which conditions.
+pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, conditions: &Event) -> Answer {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = Format::default().subscriber(move || writer.clone());
+    let function = Function {
+        handler: ByReference(handler),
+        names: metrics::Names { metric: "test".to_owned(), stack: "test".to_owned(), level: "INFO" },
+        report: conditions.report_batch_item_failures,
+    };
+    let deadline = SystemTime::now() + conditions.timeout;
+    let context = Context::new("test-request".to_owned(), FUNCTION_ARN.to_owned(), deadline);
+    let body = Bytes::from(body.into());
+    let finished = function.invoke(body, context).with_subscriber(subscriber).await;
+
+    let answer = match finished.answer {
+        Ok(response) => Ok(json!(response)),
+        Err(diagnostic) => Err(InvocationError { kind: diagnostic.error_type, message: diagnostic.error_message }),
+    };
+    let metrics = serde_json::from_str(&finished.metrics).unwrap_or_default();
+    Answer { answer, logs: lines.text(), metrics }
+}
+
+/// What Lambda is told of an invocation, and what the invocation left behind.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    answer: Result<Value, InvocationError>,
+    logs: String,
+    metrics: Value,
+}
+
+/// A failed invocation: all of its records are delivered again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {message}")]
+pub struct InvocationError {
+    kind: String,
+    message: String,
+}
+
+impl InvocationError {
+    /// The error type Lambda is told, such as `Function.Panicked`.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The error message Lambda is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl Answer {
+    /// The answer's JSON, or the error that fails the invocation.
+    ///
+    /// # Errors
+    ///
+    /// When the function answered with an error.
+    pub fn json(&self) -> Result<&Value, InvocationError> {
+        self.answer.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether all records are done.
+    pub fn succeeded(&self) -> bool {
+        self.answer.is_ok() && self.retried_from().is_none()
+    }
+
+    /// The sequence number Lambda delivers again from, where the function reported one.
+    pub fn retried_from(&self) -> Option<String> {
+        let failures = self.answer.as_ref().ok()?.get("batchItemFailures")?;
+        Some(failures.get(0)?.get("itemIdentifier")?.as_str()?.to_owned())
+    }
+
+    /// The log lines of the invocation, in the text format at level `INFO`.
+    pub fn logs(&self) -> &str {
+        &self.logs
+    }
+
+    /// The value of a metric, by its name: your own, or one of [Streambot's](crate::metrics).
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics.get(name)?.as_f64()
+    }
+
+    /// The value of the dimension `Status`: `Success` or `Error`.
+    pub fn status(&self) -> &str {
+        self.metrics.get("Status").and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// A handler that is only borrowed.
+struct ByReference<'a, H>(&'a H);
+
+impl<H: Handler> Handler for ByReference<'_, H> {
+    async fn handle(&self, batch: crate::Batch, context: Context) -> Result<crate::Outcome, crate::Error> {
+        self.0.handle(batch, context).await
+    }
+}
+
+/// Log lines gathered in memory.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! `each`: order, concurrency, failures, panics and deadlines, by the answer Lambda gets.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::json;
+use streambot_runtime::testing::{Event, invoke, record, records};
+use streambot_runtime::{Context, Error, Json, Record, Undecodable, Utf8, each, metrics};
+use tokio::time::sleep;
+
+/// Data of the records a handler has finished, in that order.
+type Seen = Rc<RefCell<Vec<String>>>;
+
+/// A handler that notes each line, and fails on `fail`, panics on `panic` and takes as many ms as a number says.
+fn noting(seen: &Seen) -> impl AsyncFn(Utf8) -> Result<(), Error> + use<> {
+    let seen = Rc::clone(seen);
+    async move |line: Utf8| -> Result<(), Error> {
+        match &*line {
+            "fail" => return Err("told to".into()),
+            "panic" => panic!("told to panic"),
+            "wait for ever" => std::future::pending().await,
+            line => {
+                if let Ok(milliseconds) = line.trim_end_matches(char::is_alphabetic).parse() {
+                    sleep(Duration::from_millis(milliseconds)).await;
+                }
+            }
+        }
+        seen.borrow_mut().push((*line).to_owned());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_done_names_no_failures() {
+    let seen = Seen::default();
+    let answer = invoke(&each(noting(&seen)), records(["a", "b", "c"])).await;
+    assert_eq!(answer.json().unwrap(), &json!({ "batchItemFailures": [] }));
+    assert_eq!(*seen.borrow(), ["a", "b", "c"]);
+    assert_eq!(answer.status(), "Success");
+    assert_eq!(answer.metric("Records"), Some(3.0));
+    assert_eq!(answer.metric("FailedRecords"), Some(0.0));
+}
+
+#[tokio::test]
+async fn the_first_failure_stops_the_batch_and_is_the_checkpoint() {
+    let seen = Seen::default();
+    let event = records(["a", "fail", "c"]);
+    let answer = invoke(&each(noting(&seen)), &event).await;
+    let expected = json!({ "batchItemFailures": [{ "itemIdentifier": event.sequence_number(1) }] });
+    assert_eq!(answer.json().unwrap(), &expected);
+    assert_eq!(*seen.borrow(), ["a"]);
+    assert_eq!(answer.status(), "Error");
+    assert_eq!(answer.metric("FailedRecords"), Some(1.0));
+    assert!(answer.logs().contains("told to"), "{}", answer.logs());
+}
+
+#[tokio::test]
+async fn where_partial_answers_are_not_honoured_a_failure_fails_the_invocation() {
+    let seen = Seen::default();
+    let event = records(["a", "fail", "c"]).without_batch_item_failures();
+    let error = invoke(&each(noting(&seen)), &event).await.json().unwrap_err();
+    assert_eq!(error.kind(), "Function.RecordsFailed");
+    assert!(error.message().contains(&event.sequence_number(1)), "{error}");
+    assert!(invoke(&each(noting(&seen)), records(["a"]).without_batch_item_failures()).await.succeeded());
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failed_record() {
+    let seen = Seen::default();
+    let event = records(["a", "panic", "c"]);
+    for concurrency in [1, 8] {
+        let answer = invoke(&each(noting(&seen)).concurrency(concurrency), &event).await;
+        assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
+        assert!(answer.logs().contains("told to panic"), "{}", answer.logs());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn different_keys_run_at_once_and_one_key_in_order() {
+    let seen = Seen::default();
+    let event = [("30a", "a"), ("10b", "b"), ("20a", "a"), ("1c", "c")]
+        .into_iter()
+        .fold(Event::new(), |event, (data, key)| event.record(record(data).partition_key(key)));
+    let started = tokio::time::Instant::now();
+    assert!(invoke(&each(noting(&seen)).concurrency(2), &event).await.succeeded());
+    assert_eq!(*seen.borrow(), ["10b", "1c", "30a", "20a"]);
+    assert_eq!(started.elapsed().as_millis(), 50, "the two records of key a, one after the other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_concurrency_nothing_later_starts_after_a_failure_and_what_runs_is_finished() {
+    let seen = Seen::default();
+    let event = records(["30a", "fail", "1c", "1d"]);
+    let answer = invoke(&each(noting(&seen)).concurrency(2), &event).await;
+    assert_eq!(*seen.borrow(), ["30a"]);
+    assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_batch_ends_before_its_deadline_with_its_checkpoint() {
+    let seen = Seen::default();
+    let event = records(vec!["50"; 100]).timeout(Duration::from_secs(3));
+    let started = tokio::time::Instant::now();
+    let answer = invoke(&each(noting(&seen)), &event).await;
+    assert!(started.elapsed() < Duration::from_secs(3));
+    let done = seen.borrow().len();
+    assert!((45..=50).contains(&done), "{done} records of 50 ms in 2.5 s");
+    assert_eq!(answer.retried_from(), Some(event.sequence_number(done)));
+    assert_eq!(answer.status(), "Success", "a batch that is cut short has no failure");
+    assert_eq!(answer.metric("FailedRecords"), Some(0.0));
+    let warnings: Vec<_> = answer.logs().lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains(&format!("{} of 100 records", 100 - done)), "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_hangs_is_dropped_in_time_to_answer() {
+    let seen = Seen::default();
+    let event = records(["a", "wait for ever", "b"]).timeout(Duration::from_secs(10));
+    for concurrency in [1, 2] {
+        let started = tokio::time::Instant::now();
+        let answer = invoke(&each(noting(&seen)).concurrency(concurrency), &event).await;
+        assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
+        assert_eq!(answer.status(), "Success");
+        let took = started.elapsed();
+        assert!(took > Duration::from_millis(9_500) && took < Duration::from_secs(10), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nothing_could_be_done_the_invocation_fails_so_that_retries_count() {
+    let event = records(["wait for ever", "b"]).timeout(Duration::from_secs(10));
+    let answer = invoke(&each(noting(&Seen::default())), &event).await;
+    let error = answer.json().unwrap_err();
+    assert!(error.message().contains("not one of 2 records"), "{error}");
+    assert_eq!(answer.status(), "Error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_margin_is_the_users_but_never_over_half_of_the_timeout() {
+    for (margin, expected) in [(Duration::from_secs(4), 6_000), (Duration::from_secs(9), 5_000)] {
+        let seen = Seen::default();
+        let event = records(vec!["100"; 200]).timeout(Duration::from_secs(10));
+        invoke(&each(noting(&seen)).deadline_margin(margin), &event).await;
+        let milliseconds = seen.borrow().len() * 100;
+        assert!(milliseconds.abs_diff(expected) <= 200, "{milliseconds} ms of work with a margin of {margin:?}");
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Quake {
+    place: Place,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Place {
+    depth: f64,
+}
+
+#[tokio::test]
+async fn json_that_does_not_fit_names_its_place_and_never_its_data() {
+    let event = records([r#"{"place":{"depth":1.5}}"#, r#"{"place":{"depth":"secret"}}"#]);
+    let deep = async |quake: Json<Quake>| -> Result<(), Error> {
+        assert!(quake.place.depth > 1.0);
+        Ok(())
+    };
+    let answer = invoke(&each(deep), &event).await;
+    assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
+    assert!(answer.logs().contains("`place.depth`"), "{}", answer.logs());
+    assert!(answer.logs().contains("partition-key-1"), "{}", answer.logs());
+}
+
+#[tokio::test]
+async fn what_is_undecodable_can_be_skipped_and_is_counted() {
+    let seen = Seen::default();
+    let event = records([b"a".to_vec(), vec![0xff], b"c".to_vec()]);
+    let failing = invoke(&each(noting(&seen)), &event).await;
+    assert_eq!(failing.retried_from(), Some(event.sequence_number(1)));
+
+    seen.borrow_mut().clear();
+    let skipping = invoke(&each(noting(&seen)).on_undecodable(Undecodable::Skip), &event).await;
+    assert!(skipping.succeeded());
+    assert_eq!(*seen.borrow(), ["a", "c"]);
+    assert_eq!(skipping.metric("UndecodableRecords"), Some(1.0));
+    assert_eq!(skipping.status(), "Success");
+}
+
+#[tokio::test]
+async fn a_handlers_own_failure_is_never_skipped() {
+    let event = records(["fail"]);
+    let answer = invoke(&each(noting(&Seen::default())).on_undecodable(Undecodable::Skip), &event).await;
+    assert_eq!(answer.retried_from(), Some(event.sequence_number(0)));
+}
+
+#[tokio::test]
+async fn a_handler_can_take_the_record_its_content_and_the_context() {
+    let event = records(["[1,2]"]);
+    let number = event.sequence_number(0);
+    let handler = async |(record, sum): (Record, Json<Vec<u32>>), context: Context| -> anyhow::Result<()> {
+        assert_eq!(record.sequence_number(), number);
+        assert_eq!(record.event_id(), format!("shardId-000000000000:{number}"));
+        assert_eq!(record.shard_id(), "shardId-000000000000");
+        assert_eq!(record.data(), b"[1,2]");
+        assert_eq!(*sum, [1, 2]);
+        assert!(context.remaining() > Duration::from_secs(50));
+        assert_eq!(context.request_id(), "test-request");
+        metrics::count("Sums", 3);
+        metrics::count("Sums", 4);
+        Ok(())
+    };
+    let answer = invoke(&each(handler), &event).await;
+    assert!(answer.succeeded(), "{}", answer.logs());
+    assert_eq!(answer.metric("Sums"), Some(7.0));
+}
+
+#[tokio::test]
+async fn what_another_thread_counts_is_in_the_line_too() {
+    let handler = async |_record: Record| -> Result<(), Error> {
+        tokio::task::spawn_blocking(|| metrics::count("CountedElsewhere", 2)).await?;
+        Ok(())
+    };
+    assert_eq!(invoke(&each(handler), records(["a"])).await.metric("CountedElsewhere"), Some(2.0));
+}
+
+#[tokio::test]
+async fn an_errors_causes_are_logged_on_one_line() {
+    let handler = async |_record: Record| -> anyhow::Result<()> {
+        use anyhow::Context;
+        "x".parse::<u32>().context("reading the dial")?;
+        Ok(())
+    };
+    let answer = invoke(&each(handler), records(["a"])).await;
+    assert!(answer.logs().contains("reading the dial: invalid digit found in string"), "{}", answer.logs());
+}
+
+#[tokio::test]
+async fn the_iterator_age_is_that_of_the_oldest_record() {
+    let now = std::time::SystemTime::now();
+    let event = Event::new()
+        .record(record("a").arrival(now - Duration::from_secs(5)))
+        .record(record("b").arrival(now - Duration::from_secs(30)))
+        .record(record("c").arrival(now));
+    let answer = invoke(&each(noting(&Seen::default())), &event).await;
+    let age = answer.metric("IteratorAge").unwrap();
+    assert!((30_000.0..31_000.0).contains(&age), "{age} ms");
+}
