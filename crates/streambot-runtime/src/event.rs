@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::aggregation;
 use crate::record::Record;
 
 /// The event name of a record put on a stream; records of any other name are not handed on.
@@ -33,6 +34,18 @@ const KINESIS_EVENT_SOURCE: &str = "aws:kinesis";
 pub struct Batch {
     event: Arc<Event>,
     len: usize,
+    window: Option<Arc<WindowFrame>>,
+}
+
+/// What an event says of the tumbling window it belongs to.
+#[derive(Debug)]
+pub(crate) struct WindowFrame {
+    pub(crate) start: String,
+    pub(crate) end: String,
+    pub(crate) shard_id: String,
+    pub(crate) state: Box<RawValue>,
+    pub(crate) is_final: bool,
+    pub(crate) terminated_early: bool,
 }
 
 impl Batch {
@@ -56,14 +69,58 @@ impl Batch {
         (0..self.len).map(|index| Record::new(Arc::clone(&self.event), index))
     }
 
-    /// The shard all records come from, such as `shardId-000000000000`; `None` for a batch without records.
+    /// The shard all records come from, such as `shardId-000000000000`; `None` for a batch without records that is of no
+    /// tumbling window.
     pub fn shard_id(&self) -> Option<String> {
-        self.get(0).map(|record| record.shard_id().to_owned())
+        let first = self.get(0).map(|record| record.shard_id().to_owned());
+        first.or_else(|| self.window.as_ref().map(|window| window.shard_id.clone()))
     }
 
-    /// The ARN of the stream (or of its consumer) the records come from; `None` for a batch without records.
+    /// The ARN of the stream (or of its consumer) the records come from; `None` where the event does not say.
     pub fn event_source_arn(&self) -> Option<&str> {
         self.event.source_arn.as_deref()
+    }
+
+    /// The batch with every KPL aggregated record replaced by the user records in it, in their order. They share the
+    /// aggregate's sequence number, so a failure of one of them brings the whole aggregate back.
+    ///
+    /// [`each`](crate::each) and [`batch`](crate::batch) do this by themselves; a [`Handler`](crate::Handler) of your own
+    /// is given the records as they were put.
+    pub fn deaggregated(self) -> Batch {
+        let event = Arc::clone(&self.event);
+        let unpacked: Vec<_> =
+            event.entries[..self.len].iter().map(|entry| aggregation::unpack(&event.shared(entry.data))).collect();
+        if unpacked.iter().all(Option::is_none) {
+            return self;
+        }
+        let mut entries = Vec::with_capacity(self.len);
+        for (index, (entry, unpacked)) in event.entries.iter().zip(unpacked).enumerate() {
+            let Some((records, damage)) = unpacked else {
+                entries.push(entry.clone());
+                continue;
+            };
+            entries.extend((0u64..).zip(records).map(|(sub_sequence_number, record)| Entry {
+                data: event.span_of(&record.data),
+                partition_key: event.span_of(&record.partition_key),
+                explicit_hash_key: record.explicit_hash_key.map(|key| event.span_of(&key)),
+                sub_sequence_number,
+                ..entry.clone()
+            }));
+            if let Some(damage) = damage {
+                let event_id = event.text(entry.event_id).to_owned();
+                let fault = RecordFault { index, event_id, reason: damage.to_string() };
+                let sub_sequence_number = damage.sub_sequence_number() as u64;
+                entries.push(Entry { sub_sequence_number, fault: Some(Box::new(fault)), ..entry.clone() });
+            }
+        }
+        let len = entries.len();
+        let (body, arena, source_arn) = (event.body.clone(), event.arena.clone(), event.source_arn.clone());
+        Batch { event: Arc::new(Event { body, arena, entries, source_arn }), len, window: self.window }
+    }
+
+    /// The tumbling window the batch belongs to, where the event source mapping has one.
+    pub(crate) fn window(&self) -> Option<&Arc<WindowFrame>> {
+        self.window.as_ref()
     }
 
     /// Whether `record` is one of this very batch, not of another one that happens to look alike.
@@ -75,7 +132,7 @@ impl Batch {
     pub(crate) fn split_at_fault(&self) -> (Batch, Option<Record>) {
         let fault = self.iter().find(|record| record.fault().is_some());
         let len = fault.as_ref().map_or(self.len, Record::index);
-        (Batch { event: Arc::clone(&self.event), len }, fault)
+        (Batch { len, ..self.clone() }, fault)
     }
 }
 
@@ -167,16 +224,20 @@ pub(crate) struct Event {
     /// The invocation's body as it arrived; fields without escapes point here.
     body: Bytes,
     /// Decoded data, and fields that had escapes.
-    arena: Vec<u8>,
+    arena: Bytes,
     entries: Vec<Entry>,
     source_arn: Option<String>,
 }
 
 /// Where the fields of one record stand in the event's buffers.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) data: Span,
     pub(crate) partition_key: Span,
+    pub(crate) explicit_hash_key: Option<Span>,
     pub(crate) sequence_number: Span,
+    /// The place of a user record in its aggregate; 0 for a record that is none.
+    pub(crate) sub_sequence_number: u64,
     pub(crate) event_id: Span,
     /// Milliseconds since the epoch.
     pub(crate) arrival: u64,
@@ -214,6 +275,24 @@ impl Event {
         &buffer[span.start as usize..span.end as usize]
     }
 
+    /// The same bytes, as a share of the buffer they stand in.
+    fn shared(&self, span: Span) -> Bytes {
+        let buffer = match span.buffer {
+            Buffer::Body => &self.body,
+            Buffer::Arena => &self.arena,
+        };
+        buffer.slice(span.start as usize..span.end as usize)
+    }
+
+    /// Where a share of the arena stands in it.
+    fn span_of(&self, share: &Bytes) -> Span {
+        if share.is_empty() {
+            return Span::EMPTY;
+        }
+        let start = share.as_ptr() as usize - self.arena.as_ptr() as usize;
+        Span { buffer: Buffer::Arena, start: start as u32, end: (start + share.len()) as u32 }
+    }
+
     pub(crate) fn text(&self, span: Span) -> &str {
         std::str::from_utf8(self.bytes(span)).unwrap_or_default()
     }
@@ -223,6 +302,38 @@ impl Event {
 struct RawEvent<'a> {
     #[serde(rename = "Records", borrow, default)]
     records: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    window: Option<RawWindow>,
+    #[serde(default)]
+    state: Option<Box<RawValue>>,
+    #[serde(rename = "shardId", default)]
+    shard_id: Option<String>,
+    #[serde(rename = "eventSourceARN", default)]
+    source_arn: Option<String>,
+    #[serde(rename = "isFinalInvokeForWindow", default)]
+    is_final: bool,
+    #[serde(rename = "isWindowTerminatedEarly", default)]
+    terminated_early: bool,
+}
+
+#[derive(Deserialize)]
+struct RawWindow {
+    start: String,
+    end: String,
+}
+
+impl RawEvent<'_> {
+    fn window(&mut self) -> Option<WindowFrame> {
+        let RawWindow { start, end } = self.window.take()?;
+        Some(WindowFrame {
+            start,
+            end,
+            shard_id: self.shard_id.take().unwrap_or_default(),
+            state: self.state.take().unwrap_or_else(|| RawValue::NULL.to_owned()),
+            is_final: self.is_final,
+            terminated_early: self.terminated_early,
+        })
+    }
 }
 
 /// A string that is borrowed from the body where it has no escapes. (Serde borrows a `Cow` only when it is not nested.)
@@ -266,21 +377,24 @@ pub(crate) fn decode(body: Bytes) -> Result<Batch, EventError> {
     if !is_object(raw) {
         return Err(EventError::NotAnObject);
     }
-    let raw: RawEvent<'_> = serde_json::from_str(raw.get()).map_err(EventError::NotKinesis)?;
+    let mut raw: RawEvent<'_> = serde_json::from_str(raw.get()).map_err(EventError::NotKinesis)?;
+    let window = raw.window().map(Arc::new);
+    let source_arn = raw.source_arn.take();
     let records = raw.records.ok_or(EventError::NoRecords)?;
 
     let mut decoder = Decoder {
         body: &body,
         arena: Vec::with_capacity(body.len() / 4 * 3),
         entries: Vec::with_capacity(records.len()),
-        source_arn: None,
+        source_arn,
     };
     for (index, record) in records.into_iter().enumerate() {
         decoder.record(index, record)?;
     }
     let Decoder { arena, entries, source_arn, .. } = decoder;
     let len = entries.len();
-    Ok(Batch { event: Arc::new(Event { body, arena, entries, source_arn }), len })
+    let arena = Bytes::from(arena);
+    Ok(Batch { event: Arc::new(Event { body, arena, entries, source_arn }), len, window })
 }
 
 struct Decoder<'a> {
@@ -334,7 +448,9 @@ impl<'a> Decoder<'a> {
         let entry = Entry {
             data: self.base64(&kinesis.data.0)?,
             partition_key: self.text(&kinesis.partition_key.0),
+            explicit_hash_key: None,
             sequence_number: self.text(sequence_number),
+            sub_sequence_number: 0,
             event_id: self.text(&id.0),
             arrival: arrival.round() as u64,
             fault: None,
@@ -375,7 +491,9 @@ impl<'a> Decoder<'a> {
         self.entries.push(Entry {
             data: Span::EMPTY,
             partition_key: Span::EMPTY,
+            explicit_hash_key: None,
             sequence_number,
+            sub_sequence_number: 0,
             event_id,
             arrival: 0,
             fault: Some(Box::new(RecordFault { index, event_id: event_id_text, reason })),

@@ -67,11 +67,14 @@ impl<H: Handler> Function<H> {
                 last = batch
                     .get(batch.len().wrapping_sub(1))
                     .map(|record| (record.shard_id().to_owned(), record.sequence_number().to_owned()));
+                let state = batch.window().map(|window| window.state.clone());
                 let outcome = self.outcome(batch, context.clone()).await;
                 numbers.failed = outcome.as_ref().map_or(numbers.records, |outcome| outcome.failed);
                 numbers.succeeded = numbers.failed == 0 && outcome.is_ok();
-                outcome.and_then(|outcome| {
-                    Response::new(&outcome, self.report).map_err(|error| diagnostic("Function.RecordsFailed", &*error))
+                outcome.and_then(|mut outcome| {
+                    // A windowed event's answer without a state would be a failure: the state stays as it was.
+                    outcome.state = outcome.state.or(state);
+                    Response::new(outcome, self.report).map_err(|error| diagnostic("Function.RecordsFailed", &*error))
                 })
             }
         };
@@ -88,9 +91,6 @@ impl<H: Handler> Function<H> {
     }
 
     async fn outcome(&self, batch: Batch, context: Context) -> Result<Outcome, Diagnostic> {
-        if batch.is_empty() {
-            return Ok(Outcome::done());
-        }
         match AssertUnwindSafe(self.handler.handle(batch, context)).catch_unwind().await {
             Ok(outcome) => outcome.map_err(|error| diagnostic("Function.BatchFailed", &*error)),
             Err(panic) => Err(diagnostic("Function.Panicked", &Panicked::new(&*panic))),

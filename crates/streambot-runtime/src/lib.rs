@@ -35,6 +35,7 @@
 //! `s3-logs` (on by default): the upload of log lines to S3. A service whose stack has no `LogBucket` is a good deal
 //! smaller without it.
 
+mod aggregation;
 mod checkpoint;
 mod context;
 mod environment;
@@ -53,7 +54,8 @@ pub use context::Context;
 pub use environment::Stack;
 pub use event::{Batch, Records};
 pub use handler::{
-    BatchHandler, Each, Handler, RecordHandler, Undecodable, WholeBatch, WithContext, WithoutContext, batch, each,
+    BatchHandler, Each, Handler, RecordHandler, Undecodable, WholeBatch, Window, WindowHandler, WindowReply, Windowed,
+    WithContext, WithoutContext, batch, each, window,
 };
 pub use record::{FromRecord, Json, JsonRejection, PairRejection, Record, Utf8, Utf8Rejection};
 pub use response::{Failures, Outcome};

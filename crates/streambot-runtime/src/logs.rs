@@ -192,7 +192,6 @@ fn write_stdout(bytes: &[u8]) {
 /// The request id keeps a retry of the same records from overwriting the log of the attempt before.
 #[cfg_attr(not(feature = "s3-logs"), allow(dead_code, reason = "only the upload needs it"))]
 pub(crate) fn object_key(prefix: &str, stack: &str, last: Option<(&str, &str)>, request_id: &str) -> String {
-    let prefix = prefix.trim_matches('/');
     let slash = if prefix.is_empty() { "" } else { "/" };
     match last {
         Some((shard, sequence_number)) => format!("{prefix}{slash}{stack}/{shard}/{sequence_number}-{request_id}.log"),
@@ -252,11 +251,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_have_no_empty_parts() {
+    fn keys_begin_with_the_prefix_as_it_is_where_there_is_one() {
         let last = Some(("shardId-000000000000", "4954"));
         assert_eq!(object_key("", "quakes", last, "id"), "quakes/shardId-000000000000/4954-id.log");
         assert_eq!(object_key("logs", "quakes", last, "id"), "logs/quakes/shardId-000000000000/4954-id.log");
-        assert_eq!(object_key("/a/b/", "quakes", last, "id"), "a/b/quakes/shardId-000000000000/4954-id.log");
+        assert_eq!(
+            object_key("a/b/", "quakes", last, "id"),
+            "a/b//quakes/shardId-000000000000/4954-id.log",
+            "as granted"
+        );
         assert_eq!(object_key("logs", "quakes", None, "id"), "logs/quakes/no-shard/id.log");
     }
 

@@ -31,7 +31,8 @@ impl Record {
         self.event.bytes(self.entry().data)
     }
 
-    /// The partition key its producer chose, 1 to 256 characters. Records of one key come in order.
+    /// The partition key its producer chose, 1 to 256 characters; for a user record of a KPL aggregate its own key, not
+    /// the aggregate's. Records of one key come in order.
     pub fn partition_key(&self) -> &str {
         self.event.text(self.entry().partition_key)
     }
@@ -41,7 +42,25 @@ impl Record {
         self.event.text(self.entry().sequence_number)
     }
 
-    /// Lambda's name of the record: `<shard id>:<sequence number>`.
+    /// The place of a user record in the KPL aggregate it came in, counted from 0; 0, too, for a record put on its own.
+    /// The sequence number and this one together are unique within a shard.
+    pub fn sub_sequence_number(&self) -> u64 {
+        self.entry().sub_sequence_number
+    }
+
+    /// The hash key that a KPL producer set for a user record in the partition key's stead: a 128-bit decimal number.
+    /// Lambda does not tell it for records put on their own.
+    pub fn explicit_hash_key(&self) -> Option<&str> {
+        self.entry().explicit_hash_key.map(|span| self.event.text(span))
+    }
+
+    /// A name of the record that stays the same however often it is delivered: `<shard>:<sequence number>:<sub sequence
+    /// number>`. Use it to do a thing only once; see [the recipe](crate#doing-a-thing-once).
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.event_id(), self.sub_sequence_number())
+    }
+
+    /// Lambda's name of the record: `<shard id>:<sequence number>`, the same for all user records of one KPL aggregate.
     pub fn event_id(&self) -> &str {
         self.event.text(self.entry().event_id)
     }
@@ -72,6 +91,15 @@ impl Record {
         self.event.entry(self.index)
     }
 }
+
+/// Two records are equal when they are the same one of the same batch.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.event, &other.event) && self.index == other.index
+    }
+}
+
+impl Eq for Record {}
 
 impl fmt::Debug for Record {
     /// Names the record; its data may be confidential and is left out.

@@ -4,6 +4,7 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::Error;
 use crate::record::Record;
@@ -15,6 +16,8 @@ pub struct Outcome {
     pub(crate) retry_from: Option<Record>,
     /// How many records failed. None of them failed where a deadline merely cut the batch short.
     pub(crate) failed: usize,
+    /// The state of the tumbling window; without one the event's own is given back.
+    pub(crate) state: Option<Box<RawValue>>,
 }
 
 impl Outcome {
@@ -63,7 +66,7 @@ impl Failures {
 
     /// Adds a record of the batch; a record of another batch fails the whole invocation.
     pub fn push(&mut self, record: Record) {
-        if !self.records.iter().any(|known| known.event_id() == record.event_id()) {
+        if !self.records.contains(&record) {
             self.records.push(record);
         }
     }
@@ -100,13 +103,15 @@ impl FromIterator<Record> for Failures {
 }
 
 /// The answer to an invocation, as Lambda reads it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Response {
     batch_item_failures: Vec<BatchItemFailure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct BatchItemFailure {
     item_identifier: String,
@@ -127,9 +132,10 @@ pub(crate) enum Unreportable {
 impl Response {
     /// The answer to an outcome. Where the event source mapping does not `report` batch item failures Lambda would take
     /// any answer for a success and the records would be lost, so there only an error will do.
-    pub(crate) fn new(outcome: &Outcome, report: bool) -> Result<Self, Error> {
-        let Some(record) = &outcome.retry_from else {
-            return Ok(Self { batch_item_failures: Vec::new() });
+    pub(crate) fn new(outcome: Outcome, report: bool) -> Result<Self, Error> {
+        let state = outcome.state;
+        let Some(record) = outcome.retry_from else {
+            return Ok(Self { batch_item_failures: Vec::new(), state });
         };
         if !report {
             let event_id = record.event_id().to_owned();
@@ -139,6 +145,6 @@ impl Response {
             return Err(Unreportable::NoSequenceNumber { index: record.index() }.into());
         }
         let item_identifier = record.sequence_number().to_owned();
-        Ok(Self { batch_item_failures: vec![BatchItemFailure { item_identifier }] })
+        Ok(Self { batch_item_failures: vec![BatchItemFailure { item_identifier }], state })
     }
 }

@@ -35,6 +35,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 
+use crate::aggregation;
 use crate::context::Context;
 use crate::function::Function;
 use crate::handler::Handler;
@@ -52,6 +53,12 @@ pub fn records<D: Into<Vec<u8>>>(data: impl IntoIterator<Item = D>) -> Event {
 /// One record of an [`Event`].
 pub fn record(data: impl Into<Vec<u8>>) -> TestRecord {
     TestRecord { data: data.into(), partition_key: None, arrival: None }
+}
+
+/// A KPL aggregated record of these user records, each a partition key and data, as a producer would pack them.
+pub fn aggregated<K: Into<String>, D: Into<Vec<u8>>>(user_records: impl IntoIterator<Item = (K, D)>) -> TestRecord {
+    let user_records: Vec<_> = user_records.into_iter().map(|(key, data)| (key.into(), data.into())).collect();
+    record(aggregation::pack(&user_records))
 }
 
 /// One record of an [`Event`] to be: its data, and what is set of its key and arrival.
@@ -83,6 +90,16 @@ pub struct Event {
     timeout: Duration,
     report_batch_item_failures: bool,
     records: Vec<TestRecord>,
+    window: Option<TestWindow>,
+}
+
+#[derive(Debug, Clone)]
+struct TestWindow {
+    start: String,
+    end: String,
+    state: Value,
+    is_final: bool,
+    terminated_early: bool,
 }
 
 impl Default for Event {
@@ -99,7 +116,32 @@ impl Event {
             timeout: Duration::from_secs(60),
             report_batch_item_failures: true,
             records: Vec::new(),
+            window: None,
         }
+    }
+
+    /// Makes it an event of the tumbling window from `start` to `end` (RFC 3339 in UTC) with this state so far;
+    /// `json!({})` is what Lambda begins with.
+    pub fn window(mut self, start: impl Into<String>, end: impl Into<String>, state: Value) -> Self {
+        let (start, end) = (start.into(), end.into());
+        self.window = Some(TestWindow { start, end, state, is_final: false, terminated_early: false });
+        self
+    }
+
+    /// Makes it the last event of its window.
+    pub fn final_invoke(mut self) -> Self {
+        if let Some(window) = &mut self.window {
+            window.is_final = true;
+        }
+        self
+    }
+
+    /// Makes it the last event of a window that Lambda ended early, because its state grew over 1 MB.
+    pub fn terminated_early(mut self) -> Self {
+        if let Some(window) = &mut self.window {
+            window.terminated_early = true;
+        }
+        self.final_invoke()
     }
 
     /// Adds a record after those there are.
@@ -155,7 +197,16 @@ impl Event {
                 "eventSourceARN": STREAM_ARN,
             })
         };
-        json!({ "Records": self.records.iter().enumerate().map(record).collect::<Vec<_>>() }).to_string()
+        let mut event = json!({ "Records": self.records.iter().enumerate().map(record).collect::<Vec<_>>() });
+        if let Some(window) = &self.window {
+            event["window"] = json!({ "start": window.start, "end": window.end });
+            event["state"] = window.state.clone();
+            event["shardId"] = json!(self.shard_id);
+            event["eventSourceARN"] = json!(STREAM_ARN);
+            event["isFinalInvokeForWindow"] = json!(window.is_final);
+            event["isWindowTerminatedEarly"] = json!(window.terminated_early);
+        }
+        event.to_string()
     }
 }
 
@@ -238,6 +289,11 @@ impl Answer {
     pub fn retried_from(&self) -> Option<String> {
         let failures = self.answer.as_ref().ok()?.get("batchItemFailures")?;
         Some(failures.get(0)?.get("itemIdentifier")?.as_str()?.to_owned())
+    }
+
+    /// The state of the tumbling window, as Lambda hands it to the window's next batch.
+    pub fn state(&self) -> Option<&Value> {
+        self.answer.as_ref().ok()?.get("state")
     }
 
     /// The log lines of the invocation, in the text format at level `INFO`.

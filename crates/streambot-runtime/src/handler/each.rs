@@ -1,0 +1,334 @@
+//! One record at a time, or several of different keys at once: until the first failure, or until the deadline is near.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Handler, WithContext, WithoutContext};
+use crate::checkpoint::Checkpoint;
+use crate::context::Context;
+use crate::event::Batch;
+use crate::failure::{Chain, Panicked, log_failure};
+use crate::record::{FromRecord, Record};
+use crate::response::Outcome;
+use crate::{Error, metrics};
+
+/// A handler that is given one record at a time.
+///
+/// Records of one partition key run in order. With [`concurrency`](Each::concurrency), records of different keys run at
+/// once. The first failure stops what comes after it, and Lambda delivers again from the first record not done.
+///
+/// ```no_run
+/// use streambot_runtime::{Error, Utf8, each, run};
+///
+/// fn main() -> Result<(), Error> {
+///     run(async || Ok(each(async |line: Utf8| -> Result<(), Error> {
+///         tracing::info!("{}", &*line);
+///         Ok(())
+///     })))
+/// }
+/// ```
+pub fn each<M, F: RecordHandler<M>>(handler: F) -> Each<M, F> {
+    Each {
+        handler,
+        concurrency: 1,
+        deadline_margin: None,
+        undecodable: Undecodable::Fail,
+        deaggregate: true,
+        marker: PhantomData,
+    }
+}
+
+/// A function that [`each`] takes: `async fn(A) -> Result<(), E>` or `async fn(A, Context) -> Result<(), E>`, where `A`
+/// is [made from a record](FromRecord) and `E` is anything that turns into an [`Error`].
+#[allow(async_fn_in_trait, reason = "handlers run on one thread; their futures need not be Send")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a function that `each` can take",
+    label = "not a function from a record to a `Result`",
+    note = "it must be `async fn(A) -> Result<(), E>` or `async fn(A, Context) -> Result<(), E>`, where `A` is `Record`, \
+            `Json<T>`, `Utf8` or implements `FromRecord`, and `E` turns into `streambot_runtime::Error`",
+    note = "a closure needs its return type written out: `async |record: Record| -> Result<(), Error> {{ … }}`"
+)]
+pub trait RecordHandler<M> {
+    /// What the function takes.
+    type Argument: FromRecord;
+
+    /// Calls the function.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the function returns as its error.
+    async fn call(&self, argument: Self::Argument, context: &Context) -> Result<(), Error>;
+}
+
+impl<F, A, E> RecordHandler<WithoutContext<A, (), E>> for F
+where
+    F: AsyncFn(A) -> Result<(), E>,
+    A: FromRecord,
+    E: Into<Error>,
+{
+    type Argument = A;
+
+    async fn call(&self, argument: A, _context: &Context) -> Result<(), Error> {
+        self(argument).await.map_err(Into::into)
+    }
+}
+
+impl<F, A, E> RecordHandler<WithContext<A, (), E>> for F
+where
+    F: AsyncFn(A, Context) -> Result<(), E>,
+    A: FromRecord,
+    E: Into<Error>,
+{
+    type Argument = A;
+
+    async fn call(&self, argument: A, context: &Context) -> Result<(), Error> {
+        self(argument, context.clone()).await.map_err(Into::into)
+    }
+}
+
+/// What to do with a record that cannot be turned into what the handler takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Undecodable {
+    /// It is a failed record: the batch stops there and Lambda delivers it again. The default.
+    #[default]
+    Fail,
+    /// It is logged, counted (metric `UndecodableRecords`) and passed over.
+    Skip,
+}
+
+/// The handler [`each`] makes.
+pub struct Each<M, F> {
+    handler: F,
+    concurrency: usize,
+    deadline_margin: Option<Duration>,
+    undecodable: Undecodable,
+    deaggregate: bool,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<M, F> Each<M, F> {
+    /// How many records may run at once; 1 by default, and 0 means 1.
+    ///
+    /// Records of one partition key still run one after the other. A function has one thread, so this is for handlers
+    /// that wait (on a database, on HTTP), not for those that compute.
+    pub fn concurrency(mut self, records: usize) -> Self {
+        self.concurrency = records.max(1);
+        self
+    }
+
+    /// How long before the invocation's deadline no further record is started.
+    ///
+    /// By default 500 ms or 5 % of the function's timeout, whichever is larger; never more than half of the timeout.
+    /// What runs by then has four fifths of the margin to finish and is dropped after that; the last fifth is for the
+    /// answer. Records not done are delivered again, so a slow batch makes progress instead of timing out for ever.
+    pub fn deadline_margin(mut self, margin: Duration) -> Self {
+        self.deadline_margin = Some(margin);
+        self
+    }
+
+    /// What to do with a record that cannot be turned into what the handler takes; [`Undecodable::Fail`] by default.
+    pub fn on_undecodable(mut self, policy: Undecodable) -> Self {
+        self.undecodable = policy;
+        self
+    }
+
+    /// Whether KPL aggregated records are unpacked into their user records; they are by default.
+    pub fn deaggregate(mut self, unpack: bool) -> Self {
+        self.deaggregate = unpack;
+        self
+    }
+}
+
+impl<M, F> fmt::Debug for Each<M, F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Each")
+            .field("concurrency", &self.concurrency)
+            .field("deadline_margin", &self.deadline_margin)
+            .field("undecodable", &self.undecodable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M, F: RecordHandler<M>> Handler for Each<M, F> {
+    async fn handle(&self, batch: Batch, context: Context) -> Result<Outcome, Error> {
+        let batch = if self.deaggregate { batch.deaggregated() } else { batch };
+        let schedule = Schedule::new(&context, self.deadline_margin);
+        let progress = if self.concurrency == 1 {
+            self.one_by_one(&batch, &context, schedule).await
+        } else {
+            self.at_once(&batch, &context, schedule).await
+        };
+        progress.outcome(&batch)
+    }
+}
+
+impl<M, F: RecordHandler<M>> Each<M, F> {
+    async fn one_by_one(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
+        let mut progress = Progress::new(Checkpoint::in_sequence(batch.len()));
+        let mut cutoff = std::pin::pin!(sleep_until(schedule.drop_at));
+        while let Some(record) = progress.start(batch, schedule) {
+            let index = record.index();
+            tokio::select! {
+                biased;
+                done = self.one(record, context) => progress.finish(index, done),
+                () = &mut cutoff => break,
+            }
+        }
+        progress
+    }
+
+    async fn at_once(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
+        let records: Vec<Record> = batch.iter().collect();
+        let keys = records.iter().map(Record::partition_key);
+        let mut progress = Progress::new(Checkpoint::by_key(keys, self.concurrency));
+        let mut cutoff = std::pin::pin!(sleep_until(schedule.drop_at));
+        let mut running = FuturesUnordered::new();
+        loop {
+            while let Some(record) = progress.start(batch, schedule) {
+                let index = record.index();
+                running.push(self.one(record, context).map(move |done| (index, done)));
+            }
+            tokio::select! {
+                biased;
+                finished = running.next() => match finished {
+                    Some((index, done)) => progress.finish(index, done),
+                    None => break,
+                },
+                () = &mut cutoff => break,
+            }
+        }
+        drop(running);
+        progress
+    }
+
+    /// Runs the handler on one record and says whether the record is done. A failure is logged here, once.
+    async fn one(&self, record: Record, context: &Context) -> bool {
+        if let Some(fault) = record.fault() {
+            return self.undecodable(&record, fault);
+        }
+        let attempt = async {
+            match F::Argument::from_record(record.clone()) {
+                Ok(argument) => self.handler.call(argument, context).await.map_err(Failure::Handler),
+                Err(rejection) => Err(Failure::Rejected(rejection)),
+            }
+        };
+        match AssertUnwindSafe(attempt).catch_unwind().await {
+            Ok(Ok(())) => true,
+            Ok(Err(Failure::Rejected(rejection))) => self.undecodable(&record, &rejection),
+            Ok(Err(Failure::Handler(error))) => {
+                log_failure(&record, &*error);
+                false
+            }
+            Err(panic) => {
+                log_failure(&record, &Panicked::new(&*panic));
+                false
+            }
+        }
+    }
+
+    fn undecodable(&self, record: &Record, error: &(dyn std::error::Error + 'static)) -> bool {
+        match self.undecodable {
+            Undecodable::Fail => {
+                log_failure(record, error);
+                false
+            }
+            Undecodable::Skip => {
+                tracing::warn!(
+                    event_id = record.event_id(),
+                    partition_key = record.partition_key(),
+                    error = %Chain(error),
+                    "record skipped: it cannot be decoded"
+                );
+                metrics::count("UndecodableRecords", 1);
+                true
+            }
+        }
+    }
+}
+
+/// Why the work on one record came to nothing.
+enum Failure<R> {
+    Rejected(R),
+    Handler(Error),
+}
+
+/// The times by which records must have started and finished.
+#[derive(Clone, Copy)]
+struct Schedule {
+    start_until: Instant,
+    drop_at: Instant,
+}
+
+impl Schedule {
+    fn new(context: &Context, margin: Option<Duration>) -> Self {
+        let allotted = context.allotted();
+        let margin = margin.unwrap_or_else(|| Duration::from_millis(500).max(allotted / 20)).min(allotted / 2);
+        let deadline = context.deadline_instant();
+        Self { start_until: deadline - margin, drop_at: deadline - margin / 5 }
+    }
+}
+
+/// A batch on its way: the checkpoint, and how many records failed.
+struct Progress {
+    checkpoint: Checkpoint,
+    failed: usize,
+}
+
+impl Progress {
+    fn new(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint, failed: 0 }
+    }
+
+    fn start(&mut self, batch: &Batch, schedule: Schedule) -> Option<Record> {
+        if Instant::now() >= schedule.start_until {
+            return None;
+        }
+        batch.get(self.checkpoint.start()?)
+    }
+
+    fn finish(&mut self, index: usize, done: bool) {
+        if done {
+            self.checkpoint.succeed(index);
+        } else {
+            self.failed += 1;
+            self.checkpoint.fail(index);
+        }
+    }
+
+    fn outcome(self, batch: &Batch) -> Result<Outcome, Error> {
+        let retry_from = self.checkpoint.position().and_then(|position| batch.get(position));
+        if let Some(record) = &retry_from
+            && self.failed == 0
+        {
+            let done = self.checkpoint.done();
+            let left = batch.len() - done;
+            if done == 0 {
+                return Err(OutOfTime { records: left }.into());
+            }
+            tracing::warn!(
+                left,
+                retry_from = record.event_id(),
+                "the deadline is near: {left} of {} records are left to a later invocation",
+                batch.len()
+            );
+        }
+        Ok(Outcome { retry_from, failed: self.failed, state: None })
+    }
+}
+
+/// Not one record could be done before the deadline.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the deadline is near and not one of {records} records is done; raise the function's timeout, or make the handler \
+     faster"
+)]
+struct OutOfTime {
+    records: usize,
+}
