@@ -51,6 +51,12 @@ pub(crate) fn reports_batch_item_failures() -> bool {
     std::env::var(REPORT_BATCH_ITEM_FAILURES).is_ok_and(|value| value == "true")
 }
 
+/// Whether Lambda means to send several invocations at once, as it can on Managed Instances.
+pub(crate) fn concurrent_invocations() -> bool {
+    let limit = std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|limit| limit.parse().ok());
+    limit.is_some_and(|limit: u32| limit > 1)
+}
+
 /// The values of the service's CloudFormation stack, as a deploy left them in the function's environment.
 ///
 /// All of them are missing in a local run without `--env-file`.

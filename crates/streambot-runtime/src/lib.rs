@@ -48,6 +48,7 @@ pub mod metrics;
 mod record;
 mod response;
 mod runtime;
+mod shutdown;
 pub mod testing;
 
 pub use context::Context;
@@ -60,8 +61,14 @@ pub use handler::{
 pub use record::{FromRecord, Json, JsonRejection, PairRejection, Record, Utf8, Utf8Rejection};
 pub use response::{Failures, Outcome};
 pub use runtime::run;
+pub use shutdown::on_shutdown;
 
 /// Any error: what a handler and the init closure return.
 ///
 /// `?` turns every standard error and `anyhow::Error` into it, and so does `.into()` a text: `Err("no such table".into())`.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The README's service compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

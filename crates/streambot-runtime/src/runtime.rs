@@ -22,7 +22,7 @@ use crate::environment::{self, Stack};
 use crate::failure::{Chain, Panicked};
 use crate::function::{Function, LogObject};
 use crate::handler::Handler;
-use crate::{Error, logs, metrics};
+use crate::{Error, logs, metrics, shutdown};
 
 /// What is left of the deadline for Lambda's own bookkeeping after a log upload.
 const UPLOAD_RESERVE: Duration = Duration::from_millis(50);
@@ -65,6 +65,12 @@ where
     let dotenv = unsafe { environment::load_dotenv() };
     let format = logs::Format::from_env();
     logs::init(&format);
+    if environment::concurrent_invocations() {
+        tracing::warn!(
+            "AWS_LAMBDA_MAX_CONCURRENCY is over 1, and a Streambot function works on one invocation at a time: on Lambda \
+             Managed Instances set the concurrency of an execution environment to 1"
+        );
+    }
     if cfg!(panic = "abort") {
         tracing::warn!(
             "built with panic = \"abort\": a handler's panic ends the process instead of failing its record; set \
@@ -131,7 +137,7 @@ where
     });
     let uploads = Rc::new(uploads);
     let layer = tower::layer::layer_fn(|inner| Invocations { inner, uploads: Rc::clone(&uploads) });
-    lambda_runtime::Runtime::new(service).layer(layer).run().await
+    shutdown::run_until_shutdown(lambda_runtime::Runtime::new(service).layer(layer).run()).await
 }
 
 /// Tells Lambda why the function cannot start, and returns the error for `main` to end with.
