@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::event::{self, Batch};
 use crate::failure::{Chain, Panicked};
 use crate::handler::Handler;
+use crate::logs::LogObject;
 use crate::metrics;
 use crate::response::{Outcome, Response};
 
@@ -31,13 +32,6 @@ pub(crate) struct Finished {
     /// The metric line, without a line end.
     pub(crate) metrics: String,
     pub(crate) log: LogObject,
-}
-
-/// What names an invocation's log object, and until when it can be written.
-pub(crate) struct LogObject {
-    pub(crate) context: Context,
-    /// The shard and the last sequence number, where the event could be read.
-    pub(crate) last: Option<(String, String)>,
 }
 
 impl<H: Handler> Function<H> {

@@ -1,11 +1,12 @@
-//! Log lines: to stdout in the format Lambda's logging settings ask for, and, where the stack has a `LogBucket`, a copy
-//! of each invocation's lines kept to be uploaded to S3. It knows formats, the copy and its key; it refuses to know when
-//! an invocation begins and ends.
+//! Log lines: to stdout in the format Lambda's logging settings ask for, with a [copy] for S3. It knows formats and
+//! levels; it refuses to know when an invocation begins and ends.
 //!
-//! Stdout (CloudWatch Logs) is the durable copy: the S3 copy is cut at 4 MiB an invocation and says so.
+//! Stdout (CloudWatch Logs) is the durable copy: the one in S3 is cut at 4 MiB an invocation and says so.
+
+#[cfg(feature = "s3-logs")]
+mod copy;
 
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -13,56 +14,33 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// How many bytes of an invocation's lines are kept for S3.
-const CAPTURE_LIMIT: usize = 4 << 20;
+#[cfg(feature = "s3-logs")]
+pub(crate) use copy::Uploads;
 
-/// The lines since the last upload. A process works on one invocation at a time, so there is one of it.
-static CAPTURE: Mutex<Capture> = Mutex::new(Capture { enabled: false, lines: Vec::new(), left_out: 0 });
+use crate::context::Context;
 
-#[derive(Debug)]
-struct Capture {
-    enabled: bool,
-    lines: Vec<u8>,
-    /// Bytes of lines that were too many.
-    left_out: usize,
+/// What names an invocation's log object, and until when it can be written.
+#[cfg_attr(not(feature = "s3-logs"), allow(dead_code, reason = "only the upload reads it"))]
+pub(crate) struct LogObject {
+    pub(crate) context: Context,
+    /// The shard and the last sequence number, where the event could be read.
+    pub(crate) last: Option<(String, String)>,
 }
 
-impl Capture {
-    fn add(&mut self, line: &[u8], limit: usize) {
-        if !self.enabled {
-            return;
+/// In place of the uploads, where they are not built in.
+#[cfg(not(feature = "s3-logs"))]
+pub(crate) struct Uploads;
+
+#[cfg(not(feature = "s3-logs"))]
+impl Uploads {
+    pub(crate) async fn new(stack: crate::Stack, _names: crate::metrics::Names) -> Self {
+        if let Some(bucket) = stack.log_bucket() {
+            tracing::warn!(bucket, "log lines are not uploaded: this function was built without the feature s3-logs");
         }
-        // Once a line is left out so are all after it: what is kept has no gaps.
-        if self.left_out > 0 || self.lines.len() + line.len() > limit {
-            self.left_out += line.len();
-        } else {
-            self.lines.extend_from_slice(line);
-        }
+        Self
     }
 
-    fn take(&mut self) -> Vec<u8> {
-        let mut lines = std::mem::take(&mut self.lines);
-        let left_out = std::mem::take(&mut self.left_out);
-        if left_out > 0 {
-            let note = format!("[streambot: {left_out} more bytes of log lines are in CloudWatch Logs only]\n");
-            lines.extend_from_slice(note.as_bytes());
-        }
-        lines
-    }
-}
-
-fn capture() -> MutexGuard<'static, Capture> {
-    CAPTURE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Starts keeping a copy of all lines, for [`take`].
-pub(crate) fn keep_copy() {
-    capture().enabled = true;
-}
-
-/// Takes the lines kept since the last time.
-pub(crate) fn take() -> Vec<u8> {
-    capture().take()
+    pub(crate) async fn upload(&self, _log: LogObject) {}
 }
 
 /// The level and format of log lines, from Lambda's logging settings.
@@ -166,7 +144,8 @@ struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        capture().add(line, CAPTURE_LIMIT);
+        #[cfg(feature = "s3-logs")]
+        copy::add(line);
         write_stdout(line);
         Ok(line.len())
     }
@@ -187,81 +166,9 @@ fn write_stdout(bytes: &[u8]) {
     let _nowhere_to_report = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
-/// The key of an invocation's log object: `<prefix>/<stack>/<shard>/<last sequence number>-<request id>.log`.
-///
-/// The request id keeps a retry of the same records from overwriting the log of the attempt before.
-#[cfg_attr(not(feature = "s3-logs"), allow(dead_code, reason = "only the upload needs it"))]
-pub(crate) fn object_key(prefix: &str, stack: &str, last: Option<(&str, &str)>, request_id: &str) -> String {
-    let slash = if prefix.is_empty() { "" } else { "/" };
-    match last {
-        Some((shard, sequence_number)) => format!("{prefix}{slash}{stack}/{shard}/{sequence_number}-{request_id}.log"),
-        None => format!("{prefix}{slash}{stack}/no-shard/{request_id}.log"),
-    }
-}
-
-#[cfg(feature = "s3-logs")]
-pub(crate) use upload::Bucket;
-
-#[cfg(feature = "s3-logs")]
-mod upload {
-    use std::time::Duration;
-
-    use aws_sdk_s3::primitives::ByteStream;
-    use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-
-    use crate::Error;
-
-    /// The bucket log lines are uploaded to.
-    #[derive(Debug)]
-    pub(crate) struct Bucket {
-        client: aws_sdk_s3::Client,
-        name: String,
-    }
-
-    impl Bucket {
-        /// Builds the client; credentials and region are those Lambda gives the function.
-        pub(crate) async fn new(name: String) -> Self {
-            let https = aws_smithy_http_client::Builder::new()
-                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                .build_https();
-            let settings = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(https).load().await;
-            Self { client: aws_sdk_s3::Client::new(&settings), name }
-        }
-
-        /// Writes one object, within `limit`.
-        pub(crate) async fn put(&self, key: &str, lines: Vec<u8>, limit: Duration) -> Result<(), Error> {
-            let put = self
-                .client
-                .put_object()
-                .bucket(&self.name)
-                .key(key)
-                .content_type("text/plain; charset=utf-8")
-                .body(ByteStream::from(lines))
-                .send();
-            match tokio::time::timeout(limit, put).await {
-                Ok(answer) => answer.map(drop).map_err(Into::into),
-                Err(_) => Err(format!("no answer within the {} ms the invocation had left", limit.as_millis()).into()),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_begin_with_the_prefix_as_it_is_where_there_is_one() {
-        let last = Some(("shardId-000000000000", "4954"));
-        assert_eq!(object_key("", "quakes", last, "id"), "quakes/shardId-000000000000/4954-id.log");
-        assert_eq!(object_key("logs", "quakes", last, "id"), "logs/quakes/shardId-000000000000/4954-id.log");
-        assert_eq!(
-            object_key("a/b/", "quakes", last, "id"),
-            "a/b//quakes/shardId-000000000000/4954-id.log",
-            "as granted"
-        );
-        assert_eq!(object_key("logs", "quakes", None, "id"), "logs/quakes/no-shard/id.log");
-    }
 
     #[test]
     fn metric_lines_carry_a_level_that_passes_the_configured_one() {
@@ -270,27 +177,5 @@ mod tests {
             ["", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL", "error"].map(passing),
             ["INFO", "INFO", "INFO", "INFO", "WARN", "ERROR", "FATAL", "ERROR"]
         );
-    }
-
-    #[test]
-    fn a_copy_that_grows_too_large_ends_with_what_is_missing() {
-        let mut capture = Capture { enabled: true, lines: Vec::new(), left_out: 0 };
-        for line in ["0123456789\n", "0123456789\n", "0123456789\n", "x\n"] {
-            capture.add(line.as_bytes(), 25);
-        }
-        let text = String::from_utf8(capture.take()).expect("lines are text");
-        assert_eq!(
-            text,
-            "0123456789\n0123456789\n[streambot: 13 more bytes of log lines are in CloudWatch Logs only]\n"
-        );
-        capture.add(b"next\n", 25);
-        assert_eq!(capture.take(), b"next\n", "the next invocation starts anew");
-    }
-
-    #[test]
-    fn without_a_bucket_nothing_is_kept() {
-        let mut capture = Capture { enabled: false, lines: Vec::new(), left_out: 0 };
-        capture.add(b"line\n", 100);
-        assert!(capture.take().is_empty());
     }
 }

@@ -138,6 +138,7 @@ pub(crate) fn invocation_line(names: &Names, invocation: &Invocation, counts: Co
 }
 
 /// A metric line with one count, for what happens after an invocation's own line is written.
+#[cfg(feature = "s3-logs")]
 pub(crate) fn count_line(names: &Names, name: &'static str, now: SystemTime) -> String {
     Value::Object(line(names, Vec::new(), vec![(name.into(), "Count", json!(1))], now)).to_string()
 }

@@ -10,7 +10,6 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -20,12 +19,10 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use crate::context::Context;
 use crate::environment::{self, Stack};
 use crate::failure::{Chain, Panicked};
-use crate::function::{Function, LogObject};
+use crate::function::Function;
 use crate::handler::Handler;
+use crate::logs::{LogObject, Uploads};
 use crate::{Error, logs, metrics, shutdown};
-
-/// What is left of the deadline for Lambda's own bookkeeping after a log upload.
-const UPLOAD_RESERVE: Duration = Duration::from_millis(50);
 
 /// Runs a service as a Lambda function, until Lambda ends it.
 ///
@@ -209,57 +206,5 @@ where
             }
             Ok(())
         })
-    }
-}
-
-/// Where each invocation's log lines go after the answer, if anywhere.
-struct Uploads {
-    #[cfg(feature = "s3-logs")]
-    bucket: Option<logs::Bucket>,
-    #[cfg(feature = "s3-logs")]
-    prefix: String,
-    #[cfg(feature = "s3-logs")]
-    names: metrics::Names,
-}
-
-#[cfg(not(feature = "s3-logs"))]
-impl Uploads {
-    async fn new(stack: Stack, _names: metrics::Names) -> Self {
-        if let Some(bucket) = stack.log_bucket() {
-            tracing::warn!(bucket, "log lines are not uploaded: this function was built without the feature s3-logs");
-        }
-        Self {}
-    }
-
-    async fn upload(&self, _log: LogObject) {}
-}
-
-#[cfg(feature = "s3-logs")]
-impl Uploads {
-    async fn new(stack: Stack, names: metrics::Names) -> Self {
-        let bucket = match stack.log_bucket() {
-            Some(name) => {
-                logs::keep_copy();
-                Some(logs::Bucket::new(name).await)
-            }
-            None => None,
-        };
-        Self { bucket, prefix: stack.log_prefix().unwrap_or_default(), names }
-    }
-
-    /// A log that cannot be uploaded is a warning and a metric, never a failed batch: the lines are in CloudWatch Logs.
-    async fn upload(&self, log: LogObject) {
-        let Some(bucket) = &self.bucket else { return };
-        let lines = logs::take();
-        if lines.is_empty() {
-            return;
-        }
-        let last = log.last.as_ref().map(|(shard, number)| (shard.as_str(), number.as_str()));
-        let key = logs::object_key(&self.prefix, &self.names.stack, last, log.context.request_id());
-        let limit = log.context.remaining().saturating_sub(UPLOAD_RESERVE);
-        if let Err(error) = bucket.put(&key, lines, limit).await {
-            tracing::warn!(key, error = %Chain(&*error), "failed to upload the invocation's log lines to S3");
-            logs::print(&metrics::count_line(&self.names, "LogUploadFailures", SystemTime::now()));
-        }
     }
 }
