@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::environment::Stack;
+
 /// The invocation a handler runs in: its identity, and the time it has left.
 ///
 /// Any handler can take it as its second argument:
@@ -25,6 +27,7 @@ pub struct Context(Arc<Invocation>);
 struct Invocation {
     request_id: String,
     function_arn: String,
+    shard_id: Option<String>,
     deadline: SystemTime,
     /// The same deadline on the clock that timers run on.
     deadline_instant: Instant,
@@ -38,10 +41,19 @@ impl Context {
         Self(Arc::new(Invocation {
             request_id,
             function_arn,
+            shard_id: None,
             deadline,
             deadline_instant: Instant::now() + allotted,
             allotted,
         }))
+    }
+
+    /// The same invocation, once its event has said which shard it is of.
+    pub(crate) fn of_shard(mut self, shard_id: Option<String>) -> Self {
+        if let Some(invocation) = Arc::get_mut(&mut self.0) {
+            invocation.shard_id = shard_id;
+        }
+        self
     }
 
     /// The id Lambda gave the invocation; a retry of the same records has another one.
@@ -52,6 +64,16 @@ impl Context {
     /// The ARN the function was invoked by; ends in the alias or version where the event source mapping names one.
     pub fn function_arn(&self) -> &str {
         &self.0.function_arn
+    }
+
+    /// The shard the batch is of, such as `shardId-000000000000`; `None` for an event without records.
+    pub fn shard_id(&self) -> Option<&str> {
+        self.0.shard_id.as_deref()
+    }
+
+    /// The values of the service's CloudFormation stack.
+    pub fn stack(&self) -> Stack {
+        Stack::from_env()
     }
 
     /// When Lambda ends the invocation, to the millisecond.

@@ -41,7 +41,7 @@ impl<H: Handler> Function<H> {
         self.work(body, context).instrument(span).await
     }
 
-    async fn work(&self, body: Bytes, context: Context) -> Finished {
+    async fn work(&self, body: Bytes, mut context: Context) -> Finished {
         metrics::handle_here();
         let started = Instant::now();
         let arrived = SystemTime::now();
@@ -61,6 +61,7 @@ impl<H: Handler> Function<H> {
                 last = batch
                     .get(batch.len().wrapping_sub(1))
                     .map(|record| (record.shard_id().to_owned(), record.sequence_number().to_owned()));
+                context = context.of_shard(batch.shard_id());
                 let state = batch.window().map(|window| window.state.clone());
                 let outcome = self.outcome(batch, context.clone()).await;
                 numbers.failed = outcome.as_ref().map_or(numbers.records, |outcome| outcome.failed);

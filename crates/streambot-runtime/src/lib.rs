@@ -24,11 +24,81 @@
 //! event, runs the handler, tells Lambda from which record to deliver again, writes a line of metrics, and copies the
 //! log lines to S3 where the stack has a `LogBucket`.
 //!
-//! - [`each`] takes a function of one record: a [`Record`], [`Json`], [`Utf8`], a pair of them, or a type of your own that
-//!   implements [`FromRecord`]. The first failure stops what comes after it and becomes the checkpoint.
-//! - [`batch`] takes a function of the whole [`Batch`]; it may return the [`Failures`] it has to report.
-//! - Either may take the [`Context`] of the invocation as its second argument.
-//! - [`metrics::count`] adds a metric of your own. [`Stack`] has the values of the service's CloudFormation stack.
+//! # A tour
+//!
+//! **Choose a shape.** [`each`] takes a function of one record, [`batch`] one of the whole [`Batch`], and [`window`] one of
+//! a tumbling window's batch with the state so far. Any of them may take the [`Context`] of the invocation as its second
+//! argument: the request id, the time that is left, the shard, the stack's values.
+//!
+//! **Choose what to take.** A function of one record takes a [`Record`], [`Json`], [`Utf8`], a pair of them, or a type of
+//! your own that implements [`FromRecord`]. Data that does not fit is a failed record, or is
+//! [skipped and counted](Each::on_undecodable).
+//!
+//! **Order.** Records of one partition key run in order, always. With [`concurrency`](Each::concurrency) records of
+//! different keys run at once. A function has one thread: concurrency is for waiting, not for computing.
+//!
+//! **Failure.** An error or a panic stops what comes after it. What ran already is finished, and Lambda is told the first
+//! record not done: it delivers again from there on and nothing before it. [`batch`] names its [`Failures`] instead. All of
+//! this needs an event source mapping with `ReportBatchItemFailures`, which `streambot-deploy` sets and tells the function;
+//! where it was not told so, every failure fails the whole invocation, for Lambda would ignore a partial answer and the
+//! records would be lost.
+//!
+//! **Deadline.** Some time [before the timeout](Each::deadline_margin) no further record is started and the rest is left to
+//! the next invocation, so that a slow batch makes progress. Where not one record could be done the invocation fails, so
+//! that retries count.
+//!
+//! **Aggregated records** of the Kinesis Producer Library are unpacked: each user record comes with its own partition key
+//! and a [place in its aggregate](Record::sub_sequence_number). They share one sequence number, so a failure of one brings
+//! the whole aggregate back.
+//!
+//! **Logs and metrics.** `tracing` goes to stdout in the format and at the level of Lambda's logging settings; a failed
+//! record is logged once, by its names and never its data. [`metrics`] says what is counted; [`metrics::count`] adds your
+//! own. [`on_shutdown`] runs a last hook.
+//!
+//! **Test** handlers with [`testing`]: in process, with the exact answer Lambda would get. `streambot-deploy local` runs the
+//! whole function on a laptop.
+//!
+//! **Wrap.** [`Handler`] is the one trait between Streambot and your code: implement it around another to add a span, a
+//! time-out or anything else to every batch.
+//!
+//! # For those who know Powertools
+//!
+//! | Powertools for AWS Lambda, batch processing | here |
+//! |---|---|
+//! | `BatchProcessor`, `process_partial_response` | [`each`]; it stops at the first failure, as Kinesis delivers again from there anyway |
+//! | `AsyncBatchProcessor` | [`Each::concurrency`], bounded and in order within a key |
+//! | Pydantic model, `Parser` | [`Json`], or [`FromRecord`] |
+//! | `raise_on_entire_batch_failure` | a failure of the first record reports it; the handler decides nothing |
+//! | `context.get_remaining_time_in_millis()` | [`Context::remaining`], and [`Each::deadline_margin`] by itself |
+//! | Kinesis data class, `data_as_json()` | [`Record`], [`Json`] |
+//! | Metrics (EMF), `add_metric` | [`metrics::count`] |
+//! | Logger, `append_keys` | `tracing`, with the request id in its span |
+//! | Idempotency | [`Record::id`] and the recipe below |
+//! | `aws_kinesis_agg` (a package of its own) | built in |
+//! | tumbling windows, by hand | [`window`] |
+//!
+//! # Doing a thing once
+//!
+//! Kinesis delivers at least once: a record comes again after a failure, a timeout, or a shard's move. [`Record::id`] stays
+//! the same however often it comes, so a conditional put can tell the first time from the others. With a DynamoDB table
+//! whose key is `id` and whose time to live is `expires`, longer than the stream keeps records:
+//!
+//! ```ignore
+//! async fn charge((record, order): (Record, Json<Order>), table: &Table) -> Result<(), Error> {
+//!     let put = table.client.put_item().table_name(&table.name)
+//!         .item("id", AttributeValue::S(record.id()))
+//!         .item("expires", AttributeValue::N(in_eight_days().to_string()))
+//!         .condition_expression("attribute_not_exists(id)");
+//!     match put.send().await {
+//!         Ok(_) => pay(&order).await,
+//!         Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+//!         Err(error) => Err(error.into()),
+//!     }
+//! }
+//! ```
+//!
+//! As it stands, a payment that fails after the put is not tried again. Where that matters, put the effect itself into the
+//! same DynamoDB transaction, or hand `record.id()` to the payment service as its idempotency key.
 //!
 //! # Features
 //!

@@ -206,6 +206,8 @@ async fn a_handler_can_take_the_record_its_content_and_the_context() {
         assert_eq!(*sum, [1, 2]);
         assert!(context.remaining() > Duration::from_secs(50));
         assert_eq!(context.request_id(), "test-request");
+        assert_eq!(context.shard_id(), Some("shardId-000000000000"));
+        assert_eq!(context.stack().name(), None);
         metrics::count("Sums", 3);
         metrics::count("Sums", 4);
         Ok(())
