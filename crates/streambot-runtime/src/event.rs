@@ -214,7 +214,8 @@ pub(crate) enum EventError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("failed to read record {index} of the event ({event_id}): {reason}")]
 pub(crate) struct RecordFault {
-    index: usize,
+    /// The place of the record in the event, counted from 0.
+    pub(crate) index: usize,
     event_id: String,
     reason: String,
 }

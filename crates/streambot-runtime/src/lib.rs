@@ -112,6 +112,8 @@ mod environment;
 mod event;
 mod failure;
 mod function;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handler;
 mod logs;
 pub mod metrics;

@@ -1,0 +1,138 @@
+//! What must hold for any bytes whatever, as bodies for the fuzz targets in `fuzz/` and for the generated tests below. It
+//! holds the decoders against independent ones; it refuses to know handlers.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::{aggregation, event};
+
+/// Decoding an event never panics, and what is decoded is what `serde_json` and `base64` make of it.
+pub fn decode_event(body: &[u8]) {
+    let Ok(batch) = event::decode(Bytes::copy_from_slice(body)) else { return };
+    let value: Value = serde_json::from_slice(body).expect("what is decoded is JSON");
+    let records = value["Records"].as_array().expect("a decoded event has records");
+    let mut batch_records = (&batch).into_iter().peekable();
+    for (index, expected) in records.iter().enumerate() {
+        if batch_records.next_if(|record| record.fault().is_some_and(|fault| fault.index == index)).is_some() {
+            continue;
+        }
+        if expected["eventName"].as_str().is_some_and(|name| name != "aws:kinesis:record") {
+            continue;
+        }
+        let record = batch_records.next().expect("a record that can be read is handed on");
+        assert!(record.fault().is_none());
+        let kinesis = &expected["kinesis"];
+        let data = kinesis["data"].as_str().expect("data is text");
+        use base64::Engine as _;
+        let data = base64::engine::general_purpose::STANDARD.decode(data).expect("data is base64");
+        assert_eq!(record.data(), data);
+        assert_eq!(Some(record.partition_key()), kinesis["partitionKey"].as_str());
+        assert_eq!(Some(record.sequence_number()), kinesis["sequenceNumber"].as_str());
+        assert_eq!(Some(record.event_id()), expected["eventID"].as_str());
+        let seconds = kinesis["approximateArrivalTimestamp"].as_f64().expect("a time");
+        let arrival = record.approximate_arrival().duration_since(std::time::UNIX_EPOCH).expect("after the epoch");
+        assert_eq!(arrival.as_millis(), (seconds * 1000.0).round() as u128);
+    }
+    assert!(batch_records.next().is_none());
+    let _any_data_can_be_unpacked = batch.deaggregated();
+}
+
+/// Unpacking an aggregate never panics, and nothing but what carries its own digest is one.
+pub fn unpack_aggregate(data: &[u8]) {
+    use md5::{Digest, Md5};
+    let data = Bytes::copy_from_slice(data);
+    if let Some((records, _damage)) = aggregation::unpack(&data) {
+        let (message, digest) = data[4..].split_at(data.len() - 20);
+        assert_eq!(Md5::digest(message).as_slice(), digest);
+        assert!(records.iter().all(|record| std::str::from_utf8(&record.partition_key).is_ok()));
+        assert!(records.iter().map(|record| record.data.len()).sum::<usize>() <= message.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::testing::{aggregated, record};
+
+    /// A field as it should be, or missing, or of another kind.
+    fn field(good: impl Strategy<Value = Value> + 'static) -> impl Strategy<Value = Option<Value>> {
+        let odd = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(|number| json!(number)),
+            any::<String>().prop_map(|text| json!(text)),
+            Just(json!([])),
+            Just(json!({ "a": 1 })),
+        ];
+        prop_oneof![20 => good.prop_map(Some), 1 => Just(None), 1 => odd.prop_map(Some)]
+    }
+
+    fn object(fields: Vec<(&'static str, Option<Value>)>) -> Value {
+        let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(fields.collect::<Map<_, _>>())
+    }
+
+    fn a_record() -> impl Strategy<Value = Value> {
+        let data = any::<Vec<u8>>().prop_map(|data| json!(base64_simd::STANDARD.encode_to_string(data)));
+        let kinesis = (
+            field(data),
+            field(any::<String>().prop_map(|key| json!(key))),
+            field("[0-9]{1,56}".prop_map(|number| json!(number))),
+            field((0.0..2e9).prop_map(|time| json!(time))),
+            field(Just(json!("1.0"))),
+        );
+        let kinesis = kinesis.prop_map(|(data, key, number, arrival, version)| {
+            object(vec![
+                ("kinesisSchemaVersion", version),
+                ("partitionKey", key),
+                ("sequenceNumber", number),
+                ("data", data),
+                ("approximateArrivalTimestamp", arrival),
+            ])
+        });
+        let source = prop_oneof![30 => Just(json!("aws:kinesis")), 1 => Just(json!("aws:sqs"))];
+        let name = prop_oneof![30 => Just(json!("aws:kinesis:record")), 1 => Just(json!("aws:kinesis:other"))];
+        let id = "shardId-00000000000[0-9]:[0-9]{1,56}".prop_map(|id| json!(id));
+        (field(kinesis), field(source), field(id), field(name)).prop_map(|(kinesis, source, id, name)| {
+            object(vec![("kinesis", kinesis), ("eventSource", source), ("eventID", id), ("eventName", name)])
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+        #[test]
+        fn events_decode_as_serde_and_base64_decode_them(
+            records in prop::collection::vec(a_record(), 0..5),
+            pretty in any::<bool>(),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let event = json!({ "Records": records });
+            let text = if pretty { serde_json::to_string_pretty(&event) } else { serde_json::to_string(&event) };
+            let mut body = text.expect("a value is JSON").into_bytes();
+            for (place, byte) in flips {
+                let place = place.index(body.len());
+                body[place] = byte;
+            }
+            decode_event(&body);
+        }
+
+        #[test]
+        fn any_bytes_decode_or_are_refused(body in any::<Vec<u8>>()) {
+            decode_event(&body);
+            unpack_aggregate(&body);
+        }
+    }
+
+    /// The generated events are not all refused: what they test is real.
+    #[test]
+    fn good_events_are_decoded() {
+        let event = crate::testing::Event::new().record(record("a")).record(aggregated([("k", "b"), ("k", "c")]));
+        decode_event(event.to_json().as_bytes());
+        let batch = event::decode(Bytes::from(event.to_json())).expect("a good event");
+        assert!(batch.iter().all(|record| record.fault().is_none()));
+        assert_eq!(batch.deaggregated().len(), 3);
+    }
+}
