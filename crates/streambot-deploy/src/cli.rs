@@ -1,0 +1,196 @@
+//! The command line: arguments in, one verb called. It refuses to know how a verb does its work.
+
+use std::fmt;
+use std::io::Write as _;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::service::{ServiceArguments, SettingsFlags};
+
+/// Deploy a Kinesis consumer to AWS Lambda with one command, and run it on a laptop first.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_long_help = AFTER_HELP,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+
+    #[command(flatten)]
+    deploy: DeployArguments,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  streambot-deploy local --records records.ndjson   Run the service here, on records of a file
+  streambot-deploy template > streambot.template    Print the stack a service needs
+  streambot-deploy staging                          Deploy the service of this folder
+  streambot-deploy deploy local                     Deploy to an environment named like a verb
+
+The stack is <package name>-<environment>, and so is the function. Settings come from
+[package.metadata.streambot] in Cargo.toml, then from its environments.<environment>, then from flags.
+
+Exit codes:
+  0  done
+  1  failed
+  2  bad usage or settings
+  3  the stack or function is not there";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build the service, deploy its function and connect it to the stream
+    Deploy(DeployArguments),
+    /// Build the service and write build/bundle.zip; with an environment, its .env too
+    // A bundle holds neither memory nor time.
+    #[command(mut_arg("memory", |flag| flag.hide(true)), mut_arg("timeout", |flag| flag.hide(true)))]
+    Bundle(BundleArguments),
+    /// Print the CloudFormation template of a stream and its roles
+    Template,
+    /// Run the service on this machine, fed as Lambda would feed it
+    Local(crate::local::Arguments),
+}
+
+/// What a deploy is told.
+#[derive(Debug, Args)]
+pub(crate) struct DeployArguments {
+    /// Environment to deploy to; the stack and the function are named after the package and it
+    #[arg(required = true)]
+    environment: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) region: RegionArguments,
+
+    /// Say what would be done, and change nothing on AWS
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// How the result is printed on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArguments,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingsFlags,
+}
+
+/// What a bundle is told.
+#[derive(Debug, Args)]
+pub(crate) struct BundleArguments {
+    /// Environment whose stack values go into the bundle's .env [default: none, and no .env]
+    pub(crate) environment: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) region: RegionArguments,
+
+    /// How the result is printed on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArguments,
+
+    #[command(flatten, next_help_heading = "Function")]
+    pub(crate) function: crate::function::FunctionSettings,
+}
+
+/// Where on AWS.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RegionArguments {
+    /// AWS region [default: the one AWS's own settings name, else us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+}
+
+/// How a verb's result is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// One `name: value` a line.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+impl DeployArguments {
+    /// The environment, which the parser requires. It is optional in the type because the short form stands beside the verbs, whose
+    /// calls have none.
+    pub(crate) fn environment(&self) -> &str {
+        self.environment.as_deref().unwrap_or_default()
+    }
+}
+
+/// Reads the process's arguments and runs the verb they ask for. The parser itself answers `--help` and bad usage, with exit code 2.
+pub(crate) async fn run() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.verb {
+        Some(Verb::Deploy(arguments)) => crate::deploy::run(arguments).await,
+        Some(Verb::Bundle(arguments)) => crate::bundle::run(arguments).await,
+        Some(Verb::Template) => print_template(),
+        Some(Verb::Local(arguments)) => crate::local::run(arguments).await,
+        None => {
+            refuse_a_verb(cli.deploy.environment())?;
+            crate::deploy::run(cli.deploy).await
+        }
+    }
+}
+
+/// In the short form a verb after a flag would be taken for an environment: `streambot-deploy --region R local` must not deploy.
+fn refuse_a_verb(environment: &str) -> Result<()> {
+    if Cli::command().find_subcommand(environment).is_none() {
+        return Ok(());
+    }
+    Err(Error::usage(format!("`{environment}` is a verb, and flags stand before it")).hint(format!(
+        "write `streambot-deploy {environment} …`; \
+         an environment of that name is deployed by `streambot-deploy deploy {environment}`"
+    )))
+}
+
+/// Prints a verb's answer on standard output.
+///
+/// # Errors
+/// Failed where standard output cannot be written.
+pub(crate) fn print<T: Serialize + fmt::Display>(answer: &T, output: Output) -> Result<()> {
+    let text = match output {
+        Output::Text => answer.to_string(),
+        Output::Json => serde_json::to_string_pretty(answer)
+            .map_err(|error| Error::failed("writing the result as JSON").because(error))?,
+    };
+    write_out(&format!("{text}\n"))
+}
+
+fn print_template() -> Result<()> {
+    let template = streambot_infra::Streambot::new()
+        .template()
+        .build()
+        .map_err(|error| Error::failed("building the template").because(error))?;
+    write_out(&template.to_string())
+}
+
+/// Writes to standard output. Whoever reads it may stop early, as `head` does; that is no failure.
+fn write_out(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed("writing the result").because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

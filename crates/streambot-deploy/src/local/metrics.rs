@@ -1,0 +1,143 @@
+//! The metrics a function emits: lines of CloudWatch's embedded metric format among what it prints, summed up. It refuses to
+//! know where the lines come from and what the metrics mean.
+//!
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+
+/// Every metric by its name.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Metrics(BTreeMap<String, Metric>);
+
+/// The values of one metric, over all its dimensions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Metric {
+    /// Their sum.
+    #[serde(serialize_with = "as_written")]
+    pub(crate) total: f64,
+    /// How many there were.
+    pub(crate) count: u64,
+    /// The largest.
+    #[serde(serialize_with = "as_written")]
+    pub(crate) maximum: f64,
+    /// CloudWatch's word for what is measured, such as `Count` or `Milliseconds`.
+    pub(crate) unit: String,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(rename = "CloudWatchMetrics", default)]
+    directives: Vec<Directive>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    metrics: Vec<Definition>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition {
+    name: String,
+    #[serde(default)]
+    unit: Option<String>,
+}
+
+impl Metrics {
+    /// Adds the values of a line. Answers false, and adds nothing, when the line carries no metrics.
+    pub(crate) fn add_line(&mut self, line: &str) -> bool {
+        if !line.starts_with('{') || !line.contains("\"_aws\"") {
+            return false;
+        }
+        let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(line) else {
+            return false;
+        };
+        let Some(Ok(metadata)) = fields.remove("_aws").map(serde_json::from_value::<Metadata>) else {
+            return false;
+        };
+        for definition in metadata.directives.into_iter().flat_map(|directive| directive.metrics) {
+            // Taken out, because a name in two directives is one value with two sets of dimensions.
+            let values = match fields.remove(&definition.name) {
+                Some(Value::Array(values)) => values,
+                Some(value) => vec![value],
+                None => continue,
+            };
+            for value in values.iter().filter_map(Value::as_f64) {
+                self.add(&definition, value);
+            }
+        }
+        true
+    }
+
+    /// The metrics in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Metric)> {
+        self.0.iter().map(|(name, metric)| (name.as_str(), metric))
+    }
+
+    fn add(&mut self, definition: &Definition, value: f64) {
+        match self.0.entry(definition.name.clone()) {
+            Entry::Occupied(entry) => {
+                let metric = entry.into_mut();
+                metric.total += value;
+                metric.count += 1;
+                metric.maximum = metric.maximum.max(value);
+            }
+            Entry::Vacant(entry) => {
+                let unit = definition.unit.clone().unwrap_or_else(|| "None".to_owned());
+                entry.insert(Metric { total: value, count: 1, maximum: value, unit });
+            }
+        }
+    }
+}
+
+/// A whole number without decimals.
+pub(crate) fn number(value: f64) -> Option<Number> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() < EXACT { Some(Number::from(value as i64)) } else { Number::from_f64(value) }
+}
+
+fn as_written<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    number(*value).serialize(serializer)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"_aws":{"Timestamp":1,"CloudWatchMetrics":[
+        {"Namespace":"streambot","Dimensions":[["Status"]],"Metrics":[{"Name":"Alerts","Unit":"Count"}]},
+        {"Namespace":"streambot","Dimensions":[["StackName"]],"Metrics":[{"Name":"Alerts","Unit":"Count"},
+            {"Name":"Duration","Unit":"Milliseconds"},{"Name":"Missing"}]}]},
+        "level":"INFO","Status":"Success","Alerts":2,"Duration":[1.5,3]}"#;
+
+    #[test]
+    fn values_are_summed_over_lines_and_counted_once_a_line() {
+        let mut metrics = Metrics::default();
+        assert!(metrics.add_line(LINE));
+        assert!(metrics.add_line(LINE));
+        let json = serde_json::to_string(&metrics).unwrap();
+        assert_eq!(
+            json,
+            concat!(
+                r#"{"Alerts":{"total":4,"count":2,"maximum":2,"unit":"Count"},"#,
+                r#""Duration":{"total":9,"count":4,"maximum":3,"unit":"Milliseconds"}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn other_lines_are_left_alone() {
+        let mut metrics = Metrics::default();
+        for line in ["alert", "{}", r#"{"_aws":1}"#, r#"{"message":"\"_aws\""}"#, r#"{"_aws":"#, ""] {
+            assert!(!metrics.add_line(line), "{line}");
+        }
+        assert_eq!(metrics.iter().count(), 0);
+    }
+}

@@ -1,0 +1,27 @@
+//! `streambot-deploy`: deploys a Kinesis consumer to AWS Lambda with one command, and runs the very same thing on a laptop.
+
+mod aws;
+mod bundle;
+mod cli;
+mod deploy;
+mod dotenv;
+mod error;
+mod event_source;
+mod function;
+mod local;
+mod service;
+mod settings;
+mod stack;
+
+use std::process::ExitCode;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match cli::run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.report());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
