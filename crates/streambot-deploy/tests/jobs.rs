@@ -149,6 +149,30 @@ fn a_stream_of_batches_too_slow_for_the_timeout_is_worked_off_without_a_timeout(
 }
 
 #[test]
+fn local_sends_an_event_as_it_is_and_prints_its_answer() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("event.json");
+    std::fs::write(&file, event(&[THREE_JOBS, FAILING_JOB]))?;
+    let mut command = streambot_deploy();
+    command.args(["local", "--manifest-path"]).arg(&JOBS.manifest).arg("--bootstrap").arg(&JOBS.executable);
+    let output = command.arg("--event").arg(&file).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "{said}");
+    let answer: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": sequence_number(1) }] }));
+    assert_eq!(said.matches("done job=").count(), 3, "the packed jobs are done: {said}");
+    Ok(())
+}
+
+#[test]
+fn more_than_one_invocation_at_a_time_is_warned_of() -> Result<()> {
+    let emulator = JOBS.emulated(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")])?;
+    assert_eq!(emulator.invoke(&event(&[ONE_JOB]))?, json!({ "batchItemFailures": [] }));
+    emulator.until("it warns", |printed| printed.contains("works on one invocation at a time"))?;
+    Ok(())
+}
+
+#[test]
 fn an_init_that_fails_is_an_init_error_with_its_message() -> Result<()> {
     let emulator = JOBS.emulated(&[("Concurrency", "many")])?;
     let answer = emulator.invoke(&event(&[ONE_JOB]))?;

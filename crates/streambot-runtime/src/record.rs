@@ -15,6 +15,16 @@ use crate::event::{Entry, Event, RecordFault};
 /// One record of a Kinesis stream.
 ///
 /// A record is cheap to clone and to send to another thread: it owns nothing but a share of the event's buffers.
+///
+/// ```
+/// use streambot_runtime::{Error, Record};
+///
+/// async fn archive(record: Record) -> Result<(), Error> {
+///     let path = format!("/tmp/{}", record.sequence_number());
+///     std::fs::write(path, record.data())?;
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Record {
     event: Arc<Event>,
@@ -156,6 +166,15 @@ impl FromRecord for Record {
 }
 
 /// Two views of one record, most often the record itself and what is in it.
+///
+/// ```
+/// use streambot_runtime::{Error, Json, Record};
+///
+/// async fn store((record, order): (Record, Json<Vec<u32>>)) -> Result<(), Error> {
+///     tracing::info!(id = record.id(), items = order.len());
+///     Ok(())
+/// }
+/// ```
 impl<A: FromRecord, B: FromRecord> FromRecord for (A, B) {
     type Rejection = PairRejection<A::Rejection, B::Rejection>;
 

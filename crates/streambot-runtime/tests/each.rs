@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use streambot_runtime::testing::{Event, invoke, record, records};
-use streambot_runtime::{Context, Error, Json, Record, Undecodable, Utf8, each, metrics};
+use streambot_runtime::{Batch, Context, Error, Handler, Json, Outcome, Record, Undecodable, Utf8, each, metrics};
 use tokio::time::sleep;
 
 /// Data of the records a handler has finished, in that order.
@@ -235,6 +235,33 @@ async fn an_errors_causes_are_logged_on_one_line() {
     };
     let answer = invoke(&each(handler), records(["a"])).await;
     assert!(answer.logs().contains("reading the dial: invalid digit found in string"), "{}", answer.logs());
+}
+
+/// A layer of a user's own: it works around any handler.
+struct AtMost<H>(H, usize);
+
+impl<H: Handler> Handler for AtMost<H> {
+    async fn handle(&self, batch: Batch, context: Context) -> Result<Outcome, Error> {
+        if batch.len() > self.1 {
+            return Err(format!("{} records at once", batch.len()).into());
+        }
+        let outcome = self.0.handle(batch, context).await?;
+        tracing::info!(failed = outcome.failed(), retry_from = ?outcome.retry_from(), "seen from outside");
+        Ok(outcome)
+    }
+}
+
+#[tokio::test]
+async fn a_handler_can_be_wrapped_in_another() {
+    let seen = Seen::default();
+    let wrapped = AtMost(each(noting(&seen)), 2);
+    let event = records(["a", "fail"]);
+    let answer = invoke(&wrapped, &event).await;
+    assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
+    assert!(answer.logs().contains("seen from outside failed=1"), "{}", answer.logs());
+    let error = invoke(&wrapped, records(["a", "b", "c"])).await.json().unwrap_err();
+    assert_eq!(error.message(), "3 records at once");
+    assert_eq!(*seen.borrow(), ["a"]);
 }
 
 #[tokio::test]

@@ -93,6 +93,15 @@ where
 }
 
 /// What to do with a record that cannot be turned into what the handler takes.
+///
+/// ```no_run
+/// use streambot_runtime::{Error, Json, Undecodable, each, run};
+///
+/// fn main() -> Result<(), Error> {
+///     let handler = async |_reading: Json<f64>| -> Result<(), Error> { Ok(()) };
+///     run(async move || Ok(each(handler).on_undecodable(Undecodable::Skip)))
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Undecodable {
     /// It is a failed record: the batch stops there and Lambda delivers it again. The default.
@@ -102,7 +111,21 @@ pub enum Undecodable {
     Skip,
 }
 
-/// The handler [`each`] makes.
+/// The handler [`each`] makes, to be told how.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use streambot_runtime::{Error, Record, each, run};
+///
+/// async fn forward(record: Record) -> Result<(), Error> {
+///     tracing::info!(id = record.id());
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), Error> {
+///     run(async || Ok(each(forward).concurrency(32).deadline_margin(Duration::from_secs(2))))
+/// }
+/// ```
 pub struct Each<M, F> {
     handler: F,
     concurrency: usize,
