@@ -63,6 +63,11 @@ impl Damage {
     }
 }
 
+/// Whether data may be an aggregate at all: for the most part the answer is no, and it costs four bytes.
+pub(crate) fn begins_with_magic(data: &[u8]) -> bool {
+    data.starts_with(&MAGIC)
+}
+
 /// Unpacks the data of one Kinesis record: `None` when it is no aggregate, else its user records in their order, up to
 /// the first damage.
 pub(crate) fn unpack(data: &Bytes) -> Option<(Vec<UserRecord>, Option<Damage>)> {

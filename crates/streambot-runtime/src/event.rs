@@ -4,20 +4,18 @@
 //! Shape of the event:
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html#kinesis-event-example>.
 
-use std::borrow::Cow;
+mod compact;
+mod general;
+
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::general::RawEvent;
 use crate::aggregation;
 use crate::record::Record;
-
-/// The event name of a record put on a stream; records of any other name are not handed on.
-const RECORD_EVENT_NAME: &str = "aws:kinesis:record";
-const KINESIS_EVENT_SOURCE: &str = "aws:kinesis";
 
 /// The records of one invocation: all of one shard, in the order of their sequence numbers.
 ///
@@ -49,6 +47,18 @@ pub(crate) struct WindowFrame {
 }
 
 impl Batch {
+    fn new(
+        body: Bytes,
+        arena: Vec<u8>,
+        entries: Vec<Entry>,
+        source_arn: Option<String>,
+        window: Option<WindowFrame>,
+    ) -> Self {
+        let len = entries.len();
+        let event = Event { body, arena: Bytes::from(arena), entries, source_arn };
+        Self { event: Arc::new(event), len, window: window.map(Arc::new) }
+    }
+
     /// How many records the batch holds: 0 to 10,000.
     pub fn len(&self) -> usize {
         self.len
@@ -88,14 +98,14 @@ impl Batch {
     /// is given the records as they were put.
     pub fn deaggregated(self) -> Batch {
         let event = Arc::clone(&self.event);
-        let unpacked: Vec<_> =
-            event.entries[..self.len].iter().map(|entry| aggregation::unpack(&event.shared(entry.data))).collect();
-        if unpacked.iter().all(Option::is_none) {
+        let may_be_aggregate = |entry: &Entry| aggregation::begins_with_magic(event.bytes(entry.data));
+        if !event.entries[..self.len].iter().any(may_be_aggregate) {
             return self;
         }
+        let unpack = |entry: &Entry| aggregation::unpack(&event.shared(entry.data));
         let mut entries = Vec::with_capacity(self.len);
-        for (index, (entry, unpacked)) in event.entries.iter().zip(unpacked).enumerate() {
-            let Some((records, damage)) = unpacked else {
+        for (index, entry) in event.entries[..self.len].iter().enumerate() {
+            let Some((records, damage)) = unpack(entry) else {
                 entries.push(entry.clone());
                 continue;
             };
@@ -202,7 +212,7 @@ pub(crate) enum EventError {
     )]
     NoRecords,
     #[error(
-        "failed to read record {index} of the event: it comes from `{source_name}`, not from `{KINESIS_EVENT_SOURCE}`; \
+        "failed to read record {index} of the event: it comes from `{source_name}`, not from `aws:kinesis`; \
          remove that other trigger from the function"
     )]
     OtherSource { index: usize, source_name: String },
@@ -299,105 +309,38 @@ impl Event {
     }
 }
 
-#[derive(Deserialize)]
-struct RawEvent<'a> {
-    #[serde(rename = "Records", borrow, default)]
-    records: Option<Vec<&'a RawValue>>,
-    #[serde(default)]
-    window: Option<RawWindow>,
-    #[serde(default)]
-    state: Option<Box<RawValue>>,
-    #[serde(rename = "shardId", default)]
-    shard_id: Option<String>,
-    #[serde(rename = "eventSourceARN", default)]
-    source_arn: Option<String>,
-    #[serde(rename = "isFinalInvokeForWindow", default)]
-    is_final: bool,
-    #[serde(rename = "isWindowTerminatedEarly", default)]
-    terminated_early: bool,
-}
-
-#[derive(Deserialize)]
-struct RawWindow {
-    start: String,
-    end: String,
-}
-
-impl RawEvent<'_> {
-    fn window(&mut self) -> Option<WindowFrame> {
-        let RawWindow { start, end } = self.window.take()?;
-        Some(WindowFrame {
-            start,
-            end,
-            shard_id: self.shard_id.take().unwrap_or_default(),
-            state: self.state.take().unwrap_or_else(|| RawValue::NULL.to_owned()),
-            is_final: self.is_final,
-            terminated_early: self.terminated_early,
-        })
-    }
-}
-
-/// A string that is borrowed from the body where it has no escapes. (Serde borrows a `Cow` only when it is not nested.)
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Deserialize)]
-struct RawRecord<'a> {
-    #[serde(rename = "eventSource", borrow, default)]
-    source: Option<Text<'a>>,
-    #[serde(rename = "eventName", borrow, default)]
-    name: Option<Text<'a>>,
-    #[serde(rename = "eventID", borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(rename = "eventSourceARN", borrow, default)]
-    source_arn: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    kinesis: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawKinesis<'a> {
-    #[serde(borrow)]
-    partition_key: Text<'a>,
-    #[serde(borrow)]
-    sequence_number: Text<'a>,
-    #[serde(borrow)]
-    data: Text<'a>,
-    approximate_arrival_timestamp: f64,
-}
-
 /// Decodes the body of one invocation.
 ///
 /// A record that cannot be read becomes a record with a fault; an event that cannot be read at all is an error.
+///
+/// Lambda writes one layout, which is [read in one pass](compact); what differs from it is read by [serde](general), to
+/// the same result.
 pub(crate) fn decode(body: Bytes) -> Result<Batch, EventError> {
     if u32::try_from(body.len()).is_err() {
         return Err(EventError::TooLarge(body.len()));
     }
-    let raw: &RawValue = serde_json::from_slice(&body).map_err(EventError::NotJson)?;
-    if !is_object(raw) {
-        return Err(EventError::NotAnObject);
-    }
-    let mut raw: RawEvent<'_> = serde_json::from_str(raw.get()).map_err(EventError::NotKinesis)?;
-    let window = raw.window().map(Arc::new);
-    let source_arn = raw.source_arn.take();
-    let records = raw.records.ok_or(EventError::NoRecords)?;
-
-    let mut decoder = Decoder {
-        body: &body,
-        arena: Vec::with_capacity(body.len() / 4 * 3),
-        entries: Vec::with_capacity(records.len()),
-        source_arn,
+    let mut decoder = Decoder::new(&body);
+    let window = match compact::read(&mut decoder)? {
+        Some(rest) => decoder.take_rest(rest),
+        None => {
+            decoder = Decoder::new(&body);
+            decoder.read_whole()?
+        }
     };
-    for (index, record) in records.into_iter().enumerate() {
-        decoder.record(index, record)?;
-    }
     let Decoder { arena, entries, source_arn, .. } = decoder;
-    let len = entries.len();
-    let arena = Bytes::from(arena);
-    Ok(Batch { event: Arc::new(Event { body, arena, entries, source_arn }), len, window })
+    Ok(Batch::new(body, arena, entries, source_arn, window))
 }
 
+/// Decodes by the general path alone, for tests to hold the other against.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_generally(body: Bytes) -> Result<Batch, EventError> {
+    let mut decoder = Decoder::new(&body);
+    let window = decoder.read_whole()?;
+    let Decoder { arena, entries, source_arn, .. } = decoder;
+    Ok(Batch::new(body, arena, entries, source_arn, window))
+}
+
+/// What has been read of an event so far.
 struct Decoder<'a> {
     body: &'a [u8],
     arena: Vec<u8>,
@@ -406,114 +349,27 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn record(&mut self, index: usize, raw: &'a RawValue) -> Result<(), EventError> {
-        let record: RawRecord<'a> = match object(raw) {
-            Ok(record) => record,
-            Err(reason) => {
-                self.fault(index, None, reason);
-                return Ok(());
-            }
-        };
-        if let Some(Text(source)) = record.source
-            && source != KINESIS_EVENT_SOURCE
-        {
-            return Err(EventError::OtherSource { index, source_name: source.into_owned() });
-        }
-        if record.name.is_some_and(|Text(name)| name != RECORD_EVENT_NAME) {
-            return Ok(());
-        }
-        if self.source_arn.is_none() {
-            self.source_arn = record.source_arn.map(|Text(arn)| arn.into_owned());
-        }
-        if let Err(reason) = self.fields(record.id.as_ref(), record.kinesis) {
-            self.fault(index, record.id, reason);
-        }
-        Ok(())
+    fn new(body: &'a [u8]) -> Self {
+        Self { body, arena: Vec::with_capacity(body.len() / 4 * 3), entries: Vec::new(), source_arn: None }
     }
 
-    fn fields(&mut self, id: Option<&Text<'a>>, kinesis: Option<&'a RawValue>) -> Result<(), String> {
-        let id = id.ok_or("missing field `eventID`")?;
-        let kinesis = kinesis.ok_or("missing field `kinesis`")?;
-        let kinesis: RawKinesis<'a> = object(kinesis).map_err(|reason| format!("kinesis: {reason}"))?;
-        let sequence_number = &kinesis.sequence_number.0;
-        if !is_sequence_number(sequence_number) {
-            return Err(format!("kinesis.sequenceNumber: {sequence_number:?} is not a decimal number"));
+    /// Takes what stands behind the records.
+    fn take_rest(&mut self, mut rest: RawEvent<'_>) -> Option<WindowFrame> {
+        self.source_arn = rest.source_arn.take().or(self.source_arn.take());
+        rest.window()
+    }
+
+    fn read_whole(&mut self) -> Result<Option<WindowFrame>, EventError> {
+        let raw: &RawValue = serde_json::from_slice(self.body).map_err(EventError::NotJson)?;
+        if !general::is_object(raw) {
+            return Err(EventError::NotAnObject);
         }
-        let arrival = kinesis.approximate_arrival_timestamp * 1000.0;
-        if !(0.0..=9e15).contains(&arrival) {
-            return Err(format!(
-                "kinesis.approximateArrivalTimestamp: {} is not a time in seconds since the epoch",
-                kinesis.approximate_arrival_timestamp
-            ));
+        let mut raw: RawEvent<'_> = serde_json::from_str(raw.get()).map_err(EventError::NotKinesis)?;
+        let records = raw.records.take().ok_or(EventError::NoRecords)?;
+        self.entries.reserve_exact(records.len());
+        for (index, record) in records.into_iter().enumerate() {
+            self.record(index, record)?;
         }
-        let entry = Entry {
-            data: self.base64(&kinesis.data.0)?,
-            partition_key: self.text(&kinesis.partition_key.0),
-            explicit_hash_key: None,
-            sequence_number: self.text(sequence_number),
-            sub_sequence_number: 0,
-            event_id: self.text(&id.0),
-            arrival: arrival.round() as u64,
-            fault: None,
-        };
-        self.entries.push(entry);
-        Ok(())
+        Ok(self.take_rest(raw))
     }
-
-    fn base64(&mut self, text: &str) -> Result<Span, String> {
-        let start = self.arena.len();
-        base64_simd::STANDARD.decode_append(text, &mut self.arena).map_err(|_| "kinesis.data: not base64")?;
-        Ok(self.arena_span(start))
-    }
-
-    /// Where `text` stands: in the body when it was borrowed from there, else in the arena, to which it is added.
-    fn text(&mut self, text: &str) -> Span {
-        let body = self.body.as_ptr_range();
-        if body.contains(&text.as_ptr()) {
-            let start = text.as_ptr() as usize - body.start as usize;
-            return Span { buffer: Buffer::Body, start: start as u32, end: (start + text.len()) as u32 };
-        }
-        let start = self.arena.len();
-        self.arena.extend_from_slice(text.as_bytes());
-        self.arena_span(start)
-    }
-
-    fn arena_span(&self, start: usize) -> Span {
-        Span { buffer: Buffer::Arena, start: start as u32, end: self.arena.len() as u32 }
-    }
-
-    /// Keeps the place of an unreadable record, with its event id (and the sequence number in it) where there is one.
-    fn fault(&mut self, index: usize, id: Option<Text<'a>>, reason: String) {
-        let id = id.map(|Text(id)| id).unwrap_or_default();
-        let number = id.rsplit_once(':').map_or("", |(_, number)| number);
-        let sequence_number = if is_sequence_number(number) { self.text(number) } else { Span::EMPTY };
-        let event_id = self.text(&id);
-        let event_id_text = if id.is_empty() { "no event id".to_owned() } else { id.into_owned() };
-        self.entries.push(Entry {
-            data: Span::EMPTY,
-            partition_key: Span::EMPTY,
-            explicit_hash_key: None,
-            sequence_number,
-            sub_sequence_number: 0,
-            event_id,
-            arrival: 0,
-            fault: Some(Box::new(RecordFault { index, event_id: event_id_text, reason })),
-        });
-    }
-}
-
-/// Serde would read a struct from an array, too, field by field.
-fn is_object(raw: &RawValue) -> bool {
-    raw.get().starts_with('{')
-}
-
-fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, String> {
-    if !is_object(raw) {
-        return Err("not a JSON object".to_owned());
-    }
-    serde_json::from_str(raw.get()).map_err(|error| error.to_string())
-}
-
-fn is_sequence_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

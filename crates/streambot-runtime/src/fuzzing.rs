@@ -4,11 +4,21 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::event::Batch;
+use crate::record::Record;
 use crate::{aggregation, event};
 
-/// Decoding an event never panics, and what is decoded is what `serde_json` and `base64` make of it.
+/// Decoding an event never panics, what is decoded is what `serde_json` and `base64` make of it, and the fast path makes
+/// nothing else of it than the general one.
 pub fn decode_event(body: &[u8]) {
-    let Ok(batch) = event::decode(Bytes::copy_from_slice(body)) else { return };
+    let decoded = event::decode(Bytes::copy_from_slice(body));
+    let generally = event::decode_generally(Bytes::copy_from_slice(body));
+    let (batch, generally) = match (decoded, generally) {
+        (Ok(batch), Ok(generally)) => (batch, generally),
+        (Err(_), Err(_)) => return,
+        (batch, generally) => panic!("one path reads it and the other does not: {batch:?}, {generally:?}"),
+    };
+    assert_eq!(seen(&batch), seen(&generally));
     let value: Value = serde_json::from_slice(body).expect("what is decoded is JSON");
     let records = value["Records"].as_array().expect("a decoded event has records");
     let mut batch_records = (&batch).into_iter().peekable();
@@ -35,6 +45,16 @@ pub fn decode_event(body: &[u8]) {
     }
     assert!(batch_records.next().is_none());
     let _any_data_can_be_unpacked = batch.deaggregated();
+}
+
+/// All that a handler can see of a batch.
+fn seen(batch: &Batch) -> (Vec<String>, String) {
+    let record = |record: Record| {
+        let fault = record.fault().map(ToString::to_string);
+        let arrival = record.approximate_arrival();
+        format!("{record:?} {} {:?} {arrival:?} {fault:?}", record.sequence_number(), record.data())
+    };
+    (batch.iter().map(record).collect(), format!("{:?} {:?}", batch.event_source_arn(), batch.window()))
 }
 
 /// Unpacking an aggregate never panics, and nothing but what carries its own digest is one.
@@ -115,6 +135,37 @@ mod tests {
             for (place, byte) in flips {
                 let place = place.index(body.len());
                 body[place] = byte;
+            }
+            decode_event(&body);
+        }
+
+        #[test]
+        fn lambdas_layout_and_what_is_nearly_it_decode_the_same_by_both_paths(
+            records in prop::collection::vec((any::<Vec<u8>>(), ".{0,12}", 0u64..4_000_000_000_000), 0..6),
+            shard in "shardId-[0-9]{12}|.{0,9}",
+            window in prop::option::of((any::<i32>(), any::<bool>())),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), 0usize..5, any::<u8>()), 0..3),
+        ) {
+            let mut event = crate::testing::Event::new().shard_id(shard);
+            for (data, key, milliseconds) in records {
+                let arrival = std::time::UNIX_EPOCH + std::time::Duration::from_millis(milliseconds);
+                event = event.record(record(data).partition_key(key).arrival(arrival));
+            }
+            if let Some((state, is_final)) = window {
+                event = event.window("2026-11-22T18:00:00Z", "2026-11-22T18:02:00Z", json!({ "state": state }));
+                event = if is_final { event.final_invoke() } else { event };
+            }
+            let mut body = event.to_json().into_bytes();
+            for (place, change, byte) in changes {
+                let place = place.index(body.len().max(1));
+                match change {
+                    _ if body.is_empty() => {}
+                    0 => body[place] = byte,
+                    1 => body.insert(place, b' '),
+                    2 => drop(body.remove(place)),
+                    3 => body.insert(place, b'\\'),
+                    _ => body.truncate(place),
+                }
             }
             decode_event(&body);
         }

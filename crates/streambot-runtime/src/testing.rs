@@ -173,40 +173,37 @@ impl Event {
         format!("49590338271490256608559692538361{index:024}")
     }
 
-    /// The event's JSON, as Lambda writes it.
+    /// The event's JSON, byte for byte in the layout in which Lambda writes it.
     pub fn to_json(&self) -> String {
+        let text = |text: &str| Value::from(text).to_string();
         let record = |(index, record): (usize, &TestRecord)| {
             let sequence_number = self.sequence_number(index);
             let arrival = record.arrival.unwrap_or_else(SystemTime::now);
             let milliseconds = arrival.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             let partition_key = record.partition_key.clone().unwrap_or_else(|| format!("partition-key-{index}"));
-            json!({
-                "kinesis": {
-                    "kinesisSchemaVersion": "1.0",
-                    "partitionKey": partition_key,
-                    "sequenceNumber": sequence_number,
-                    "data": base64_simd::STANDARD.encode_to_string(&record.data),
-                    "approximateArrivalTimestamp": milliseconds as f64 / 1000.0,
-                },
-                "eventSource": "aws:kinesis",
-                "eventVersion": "1.0",
-                "eventID": format!("{}:{sequence_number}", self.shard_id),
-                "eventName": "aws:kinesis:record",
-                "invokeIdentityArn": "arn:aws:iam::123456789012:role/test",
-                "awsRegion": "us-east-1",
-                "eventSourceARN": STREAM_ARN,
-            })
+            format!(
+                r#"{{"kinesis":{{"kinesisSchemaVersion":"1.0","partitionKey":{},"sequenceNumber":"{sequence_number}","data":"{}","approximateArrivalTimestamp":{}.{:03}}},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":{},"eventName":"aws:kinesis:record","invokeIdentityArn":"arn:aws:iam::123456789012:role/test","awsRegion":"us-east-1","eventSourceARN":"{STREAM_ARN}"}}"#,
+                text(&partition_key),
+                base64_simd::STANDARD.encode_to_string(&record.data),
+                milliseconds / 1000,
+                milliseconds % 1000,
+                text(&format!("{}:{sequence_number}", self.shard_id)),
+            )
         };
-        let mut event = json!({ "Records": self.records.iter().enumerate().map(record).collect::<Vec<_>>() });
+        let records: Vec<String> = self.records.iter().enumerate().map(record).collect();
+        let mut event = format!(r#"{{"Records":[{}]"#, records.join(","));
         if let Some(window) = &self.window {
-            event["window"] = json!({ "start": window.start, "end": window.end });
-            event["state"] = window.state.clone();
-            event["shardId"] = json!(self.shard_id);
-            event["eventSourceARN"] = json!(STREAM_ARN);
-            event["isFinalInvokeForWindow"] = json!(window.is_final);
-            event["isWindowTerminatedEarly"] = json!(window.terminated_early);
+            event += &format!(
+                r#","window":{{"start":{},"end":{}}},"state":{},"shardId":{},"eventSourceARN":"{STREAM_ARN}","isFinalInvokeForWindow":{},"isWindowTerminatedEarly":{}"#,
+                text(&window.start),
+                text(&window.end),
+                window.state,
+                text(&self.shard_id),
+                window.is_final,
+                window.terminated_early,
+            );
         }
-        event.to_string()
+        event + "}"
     }
 }
 

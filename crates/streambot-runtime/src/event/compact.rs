@@ -1,0 +1,235 @@
+//! The fast path: events in the one layout that Lambda writes, read in one pass. JSON without white space, fields in a
+//! fixed order, and most of them the same from record to record: so bytes are compared where a parser would parse. It
+//! refuses to judge what differs: that record, or the whole event, is left to the [general](super::general) path.
+
+use memchr::{memchr, memchr2};
+use serde_json::value::RawValue;
+
+use super::general::RawEvent;
+use super::{Buffer, Decoder, Entry, EventError, Span};
+
+const OPENING: &[u8] = br#"{"Records":["#;
+const KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":""#;
+const SEQUENCE_NUMBER: &[u8] = br#"","sequenceNumber":""#;
+const DATA: &[u8] = br#"","data":""#;
+const ARRIVAL: &[u8] = br#"","approximateArrivalTimestamp":"#;
+/// Where the stream is encrypted.
+const ENCRYPTION: &[u8] = br#","encryptionType":"KMS""#;
+const EVENT_ID: &[u8] = br#"},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":""#;
+const EVENT_NAME: &[u8] = br#"","eventName":"aws:kinesis:record","#;
+
+/// Reads the records, and then what the event says beside them. `None` when the event is laid out otherwise.
+pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>, EventError> {
+    let body = decoder.body;
+    let mut layout: Option<Layout<'a>> = None;
+    let mut at = OPENING.len();
+    if !body.starts_with(OPENING) {
+        return Ok(None);
+    }
+    for index in 0.. {
+        match layout.and_then(|layout| decoder.compact(layout, at)) {
+            Some(end) => at = end,
+            None => {
+                let mut values = serde_json::Deserializer::from_slice(&body[at..]).into_iter::<&'a RawValue>();
+                let Some(Ok(raw)) = values.next() else { return Ok(None) };
+                let end = at + values.byte_offset();
+                let known = decoder.entries.len();
+                decoder.record(index, raw)?;
+                // What was read well tells the layout of the records to come.
+                let read_well = decoder.entries.get(known).is_some_and(|entry| entry.fault.is_none());
+                if layout.is_none() && read_well {
+                    layout = Layout::of(&body[at..end]);
+                    let records = layout.map_or(0, |_| (body.len() - at) / (end - at) + 1);
+                    decoder.entries.reserve(records.min(10_000));
+                }
+                at = end;
+            }
+        }
+        match body.get(at) {
+            Some(b',') => at += 1,
+            Some(b']') => break,
+            _ => return Ok(None),
+        }
+    }
+    Ok(rest_of(&body[at + 1..]))
+}
+
+/// What stands behind the records: nothing, or a tumbling window's fields.
+fn rest_of<'a>(rest: &[u8]) -> Option<RawEvent<'a>> {
+    match rest {
+        b"}" => Some(RawEvent::default()),
+        [b',', fields @ ..] => {
+            let object = [b"{", fields].concat();
+            let rest: RawEvent<'_> = serde_json::from_slice(&object).ok()?;
+            // Records a second time would be a duplicate, for the general path to refuse.
+            rest.records.is_none().then(|| rest.without_records())
+        }
+        _ => None,
+    }
+}
+
+/// What all records of an event have in common.
+#[derive(Clone, Copy)]
+struct Layout<'a> {
+    /// The shard's id and a colon: what an event id begins with.
+    shard: &'a [u8],
+    /// From the end of the event id to the end of the record.
+    tail: &'a [u8],
+}
+
+impl<'a> Layout<'a> {
+    /// The layout of a record that was read by the general path, if it is Lambda's.
+    fn of(record: &'a [u8]) -> Option<Self> {
+        let fields = Fields::of(record)?;
+        let id_len = memchr(b'"', fields.rest)?;
+        let (id, tail) = fields.rest.split_at(id_len);
+        let shard = id.strip_suffix(fields.sequence_number)?;
+        (tail.starts_with(EVENT_NAME) && !shard.contains(&b'\\')).then_some(Self { shard, tail })
+    }
+}
+
+/// A record's own fields, and the bytes from its event id on.
+struct Fields<'a> {
+    partition_key: &'a [u8],
+    sequence_number: &'a [u8],
+    /// In base64.
+    data: &'a [u8],
+    /// Milliseconds since the epoch.
+    arrival: u64,
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn of(record: &'a [u8]) -> Option<Self> {
+        let rest = record.strip_prefix(KEY)?;
+        let (partition_key, rest) = rest.split_at(memchr2(b'"', b'\\', rest)?);
+        let rest = rest.strip_prefix(SEQUENCE_NUMBER)?;
+        let (sequence_number, rest) = rest.split_at(digits(rest));
+        let rest = rest.strip_prefix(DATA)?;
+        let (data, rest) = rest.split_at(memchr(b'"', rest)?);
+        let rest = rest.strip_prefix(ARRIVAL)?;
+        let (arrival, rest) = milliseconds(rest)?;
+        let rest = rest.strip_prefix(ENCRYPTION).unwrap_or(rest);
+        let rest = rest.strip_prefix(EVENT_ID)?;
+        let is_text = partition_key.iter().all(|byte| *byte >= b' ') && std::str::from_utf8(partition_key).is_ok();
+        (is_text && !sequence_number.is_empty()).then_some(Self { partition_key, sequence_number, data, arrival, rest })
+    }
+}
+
+impl<'a> Decoder<'a> {
+    /// Reads the record at `at`, and says where it ends. `None`, and nothing is changed, when it is laid out otherwise.
+    fn compact(&mut self, layout: Layout<'a>, at: usize) -> Option<usize> {
+        let Fields { partition_key, sequence_number, data, arrival, rest } = Fields::of(&self.body[at..])?;
+        let number = rest.strip_prefix(layout.shard)?;
+        let tail = number.strip_prefix(sequence_number)?;
+        let rest_of_event = tail.strip_prefix(layout.tail)?;
+
+        let start = self.arena.len();
+        base64_simd::STANDARD.decode_append(data, &mut self.arena).ok()?;
+        let data = Span { buffer: Buffer::Arena, start: start as u32, end: self.arena.len() as u32 };
+        let event_id = &rest[..layout.shard.len() + sequence_number.len()];
+        self.entries.push(Entry {
+            data,
+            partition_key: self.in_body(partition_key),
+            explicit_hash_key: None,
+            sequence_number: self.in_body(sequence_number),
+            sub_sequence_number: 0,
+            event_id: self.in_body(event_id),
+            arrival,
+            fault: None,
+        });
+        Some(self.body.len() - rest_of_event.len())
+    }
+
+    /// Where a part of the body stands in it.
+    fn in_body(&self, part: &[u8]) -> Span {
+        let start = part.as_ptr() as usize - self.body.as_ptr() as usize;
+        Span { buffer: Buffer::Body, start: start as u32, end: (start + part.len()) as u32 }
+    }
+}
+
+/// How many bytes at the front are digits; eight are looked at in one go.
+fn digits(bytes: &[u8]) -> usize {
+    const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    const SIXES: u64 = 0x0606_0606_0606_0606;
+    let mut len = 0;
+    for chunk in bytes.as_chunks::<8>().0 {
+        let eight = u64::from_le_bytes(*chunk);
+        // Digits are 0x30 to 0x39: the high half is 3, and stays 3 when 6 is added.
+        if eight & HIGH != ZEROS || eight.wrapping_add(SIXES) & HIGH != ZEROS {
+            break;
+        }
+        len += 8;
+    }
+    len + bytes[len..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+/// Seconds with up to three decimals, as milliseconds, and what follows. Within these bounds the result is what a parser's
+/// nearest double, multiplied and rounded, gives too.
+fn milliseconds(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    let (seconds, rest) = bytes.split_at(digits(bytes));
+    // JSON has no number that begins with a needless zero.
+    if seconds.is_empty() || seconds.len() > 11 || (seconds.len() > 1 && seconds[0] == b'0') {
+        return None;
+    }
+    let Some(decimals) = rest.strip_prefix(b".") else { return ends(rest).then(|| (number(seconds) * 1000, rest)) };
+    let (decimals, rest) = decimals.split_at(digits(decimals));
+    let scale = match decimals.len() {
+        1 => 100,
+        2 => 10,
+        3 => 1,
+        _ => return None,
+    };
+    ends(rest).then(|| (number(seconds) * 1000 + number(decimals) * scale, rest))
+}
+
+/// Whether a number ends here; an exponent would go on.
+fn ends(rest: &[u8]) -> bool {
+    matches!(rest.first(), Some(b',' | b'}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn digits_are_counted_wherever_they_end(text in "[0-9]{0,40}[^0-9]?[0-9]{0,9}") {
+            let expected = text.bytes().take_while(u8::is_ascii_digit).count();
+            prop_assert_eq!(digits(text.as_bytes()), expected);
+        }
+
+        #[test]
+        fn a_time_is_what_a_parser_makes_of_it(seconds in 0u64..99_999_999_999, decimals in "|\\.[0-9]{1,3}") {
+            let text = format!("{seconds}{decimals}}}");
+            let parsed: f64 = text.trim_end_matches('}').parse().expect("a number");
+            let (milliseconds, rest) = milliseconds(text.as_bytes()).expect("within bounds");
+            prop_assert_eq!(milliseconds, (parsed * 1000.0).round() as u64);
+            prop_assert_eq!(rest, b"}");
+        }
+    }
+
+    #[test]
+    fn other_numbers_are_left_to_the_parser() {
+        for text in ["", "}", "-1}", "01}", "1.}", "1.2345}", "1e3}", "1.5e3}", "123456789012}", "1 }", "1"] {
+            assert_eq!(milliseconds(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    /// Events as Lambda writes them take this path: nothing but the first record is left to the other.
+    #[test]
+    fn lambdas_own_layout_is_read_in_one_pass() {
+        let json = crate::testing::records(["a", "b", "c"]).to_json();
+        let mut decoder = Decoder::new(json.as_bytes());
+        let record = &json.as_bytes()[OPENING.len()..];
+        let end = json.match_indices("}").nth(1).map(|(at, _)| at + 1 - OPENING.len()).expect("a record ends");
+        let layout = Layout::of(&record[..end]).expect("the layout is known");
+        let second = decoder.compact(layout, OPENING.len() + end + 1).expect("the second record");
+        assert!(decoder.compact(layout, second + 1).is_some(), "the third record");
+        assert!(decoder.compact(layout, second).is_none(), "a comma is no record");
+    }
+}

@@ -1,0 +1,203 @@
+//! The general path: any event that JSON allows, by serde, record by record. It knows which records cannot be read and
+//! why; it refuses to know the layout that Lambda happens to write.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Buffer, Decoder, Entry, EventError, RecordFault, Span, WindowFrame};
+
+/// The event name of a record put on a stream; records of any other name are not handed on.
+const RECORD_EVENT_NAME: &str = "aws:kinesis:record";
+pub(super) const KINESIS_EVENT_SOURCE: &str = "aws:kinesis";
+
+/// An event, its records unread.
+#[derive(Default, Deserialize)]
+pub(super) struct RawEvent<'a> {
+    #[serde(rename = "Records", borrow, default)]
+    pub(super) records: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    window: Option<RawWindow>,
+    #[serde(default)]
+    state: Option<Box<RawValue>>,
+    #[serde(rename = "shardId", default)]
+    shard_id: Option<String>,
+    #[serde(rename = "eventSourceARN", default)]
+    pub(super) source_arn: Option<String>,
+    #[serde(rename = "isFinalInvokeForWindow", default)]
+    is_final: bool,
+    #[serde(rename = "isWindowTerminatedEarly", default)]
+    terminated_early: bool,
+}
+
+#[derive(Deserialize)]
+struct RawWindow {
+    start: String,
+    end: String,
+}
+
+impl RawEvent<'_> {
+    /// The same without records, and so without a share of the body.
+    pub(super) fn without_records<'b>(self) -> RawEvent<'b> {
+        let Self { window, state, shard_id, source_arn, is_final, terminated_early, .. } = self;
+        RawEvent { records: None, window, state, shard_id, source_arn, is_final, terminated_early }
+    }
+
+    /// What the event says of its tumbling window, where it has one.
+    pub(super) fn window(&mut self) -> Option<WindowFrame> {
+        let RawWindow { start, end } = self.window.take()?;
+        Some(WindowFrame {
+            start,
+            end,
+            shard_id: self.shard_id.take().unwrap_or_default(),
+            state: self.state.take().unwrap_or_else(|| RawValue::NULL.to_owned()),
+            is_final: self.is_final,
+            terminated_early: self.terminated_early,
+        })
+    }
+}
+
+/// A string that is borrowed from the body where it has no escapes. (Serde borrows a `Cow` only when it is not nested.)
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct RawRecord<'a> {
+    #[serde(rename = "eventSource", borrow, default)]
+    source: Option<Text<'a>>,
+    #[serde(rename = "eventName", borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(rename = "eventID", borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(rename = "eventSourceARN", borrow, default)]
+    source_arn: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    kinesis: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawKinesis<'a> {
+    #[serde(borrow)]
+    partition_key: Text<'a>,
+    #[serde(borrow)]
+    sequence_number: Text<'a>,
+    #[serde(borrow)]
+    data: Text<'a>,
+    approximate_arrival_timestamp: f64,
+}
+
+impl<'a> Decoder<'a> {
+    /// Reads one record; one that cannot be read is kept as a record with a fault.
+    pub(super) fn record(&mut self, index: usize, raw: &'a RawValue) -> Result<(), EventError> {
+        let record: RawRecord<'a> = match object(raw) {
+            Ok(record) => record,
+            Err(reason) => {
+                self.fault(index, None, reason);
+                return Ok(());
+            }
+        };
+        if let Some(Text(source)) = record.source
+            && source != KINESIS_EVENT_SOURCE
+        {
+            return Err(EventError::OtherSource { index, source_name: source.into_owned() });
+        }
+        if record.name.is_some_and(|Text(name)| name != RECORD_EVENT_NAME) {
+            return Ok(());
+        }
+        if self.source_arn.is_none() {
+            self.source_arn = record.source_arn.map(|Text(arn)| arn.into_owned());
+        }
+        if let Err(reason) = self.fields(record.id.as_ref(), record.kinesis) {
+            self.fault(index, record.id, reason);
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self, id: Option<&Text<'a>>, kinesis: Option<&'a RawValue>) -> Result<(), String> {
+        let id = id.ok_or("missing field `eventID`")?;
+        let kinesis = kinesis.ok_or("missing field `kinesis`")?;
+        let kinesis: RawKinesis<'a> = object(kinesis).map_err(|reason| format!("kinesis: {reason}"))?;
+        let sequence_number = &kinesis.sequence_number.0;
+        if !is_sequence_number(sequence_number) {
+            return Err(format!("kinesis.sequenceNumber: {sequence_number:?} is not a decimal number"));
+        }
+        let arrival = kinesis.approximate_arrival_timestamp * 1000.0;
+        if !(0.0..=9e15).contains(&arrival) {
+            return Err(format!(
+                "kinesis.approximateArrivalTimestamp: {} is not a time in seconds since the epoch",
+                kinesis.approximate_arrival_timestamp
+            ));
+        }
+        let entry = Entry {
+            data: self.base64(&kinesis.data.0)?,
+            partition_key: self.text(&kinesis.partition_key.0),
+            explicit_hash_key: None,
+            sequence_number: self.text(sequence_number),
+            sub_sequence_number: 0,
+            event_id: self.text(&id.0),
+            arrival: arrival.round() as u64,
+            fault: None,
+        };
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    pub(super) fn base64(&mut self, text: &str) -> Result<Span, String> {
+        let start = self.arena.len();
+        base64_simd::STANDARD.decode_append(text, &mut self.arena).map_err(|_| "kinesis.data: not base64")?;
+        Ok(self.arena_span(start))
+    }
+
+    /// Where `text` stands: in the body when it was borrowed from there, else in the arena, to which it is added.
+    pub(super) fn text(&mut self, text: &str) -> Span {
+        let body = self.body.as_ptr_range();
+        if body.contains(&text.as_ptr()) {
+            let start = text.as_ptr() as usize - body.start as usize;
+            return Span { buffer: Buffer::Body, start: start as u32, end: (start + text.len()) as u32 };
+        }
+        let start = self.arena.len();
+        self.arena.extend_from_slice(text.as_bytes());
+        self.arena_span(start)
+    }
+
+    fn arena_span(&self, start: usize) -> Span {
+        Span { buffer: Buffer::Arena, start: start as u32, end: self.arena.len() as u32 }
+    }
+
+    /// Keeps the place of an unreadable record, with its event id (and the sequence number in it) where there is one.
+    fn fault(&mut self, index: usize, id: Option<Text<'a>>, reason: String) {
+        let id = id.map(|Text(id)| id).unwrap_or_default();
+        let number = id.rsplit_once(':').map_or("", |(_, number)| number);
+        let sequence_number = if is_sequence_number(number) { self.text(number) } else { Span::EMPTY };
+        let event_id = self.text(&id);
+        let event_id_text = if id.is_empty() { "no event id".to_owned() } else { id.into_owned() };
+        self.entries.push(Entry {
+            data: Span::EMPTY,
+            partition_key: Span::EMPTY,
+            explicit_hash_key: None,
+            sequence_number,
+            sub_sequence_number: 0,
+            event_id,
+            arrival: 0,
+            fault: Some(Box::new(RecordFault { index, event_id: event_id_text, reason })),
+        });
+    }
+}
+
+/// Serde would read a struct from an array, too, field by field.
+pub(super) fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, String> {
+    if !is_object(raw) {
+        return Err("not a JSON object".to_owned());
+    }
+    serde_json::from_str(raw.get()).map_err(|error| error.to_string())
+}
+
+fn is_sequence_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
