@@ -54,7 +54,8 @@ enum Verb {
     /// Print the CloudFormation template of a stream and its roles
     Template,
     /// Run the service on this machine, fed as Lambda would feed it
-    Local(crate::local::Arguments),
+    #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
+    Local(Box<crate::local::Arguments>),
 }
 
 /// What a deploy is told.
@@ -135,7 +136,7 @@ pub(crate) async fn run() -> Result<()> {
         Some(Verb::Deploy(arguments)) => crate::deploy::run(arguments).await,
         Some(Verb::Bundle(arguments)) => crate::bundle::run(arguments).await,
         Some(Verb::Template) => print_template(),
-        Some(Verb::Local(arguments)) => crate::local::run(arguments).await,
+        Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
         None => {
             refuse_a_verb(cli.deploy.environment())?;
             crate::deploy::run(cli.deploy).await

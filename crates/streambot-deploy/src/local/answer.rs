@@ -1,9 +1,12 @@
 //! What a function's answer means for the records it was sent. This is the one place that knows it; it does not know what is
 //! done about it (`poller.rs`) nor how the answer came (`runtime_api.rs`).
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::record::Batch;
+use super::window::State;
 
 /// What an answer says about its batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,24 @@ impl Answer {
                 Answer::Refused(format!("the answer is not an object with batchItemFailures: {}", excerpt(&other)))
             }
         }
+    }
+}
+
+/// Reads the body a function answered an event of a tumbling window with: the state besides what it says of the batch.
+///
+/// "If the response does not contain a state property, Lambda considers this a failed invocation":
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>. A `null` state is taken for none.
+pub(crate) fn read_windowed(body: &[u8], batch: &Batch, report_batch_item_failures: bool) -> (Answer, Option<State>) {
+    #[derive(Deserialize)]
+    struct Windowed<'a> {
+        #[serde(borrow)]
+        state: Option<&'a RawValue>,
+    }
+    match serde_json::from_slice::<Windowed<'_>>(body) {
+        Ok(Windowed { state: Some(state) }) => {
+            (Answer::read(body, batch, report_batch_item_failures), Some(State::new(state.get())))
+        }
+        _ => (Answer::Refused("the answer to a window's event holds no state".to_owned()), None),
     }
 }
 
@@ -148,6 +169,19 @@ mod tests {
         ] {
             assert_refused(body);
         }
+    }
+
+    #[test]
+    fn an_answer_to_a_windows_event_must_hold_a_state() {
+        let read = |body: &str| read_windowed(body.as_bytes(), &batch([8, 9]), true);
+        for body in ["", "null", "{}", "[]", r#"{"batchItemFailures":[]}"#, r#"{"state":null}"#, "nonsense"] {
+            let (answer, state) = read(body);
+            assert!(matches!(answer, Answer::Refused(_)) && state.is_none(), "{body}");
+        }
+        let state = Some(State::new(r#"{"a": 1}"#));
+        assert_eq!(read(r#"{"state":{"a": 1}}"#), (Answer::AllDone, state.clone()));
+        let partial = r#"{"batchItemFailures":[{"itemIdentifier":"9"}],"state":{"a": 1}}"#;
+        assert_eq!(read(partial), (Answer::FailedFrom(1), state));
     }
 
     #[test]

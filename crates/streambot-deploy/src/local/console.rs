@@ -1,14 +1,17 @@
-//! What a person sees on standard error while a run goes on: a progress line where there is a terminal, what the function
+//! What a person sees on standard error while a run goes on: a live view where there is a terminal, what the function
 //! prints, and what went wrong. It refuses to know how the run is going beyond the numbers it is given.
 
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::metrics::Metrics;
+use super::live::Live;
+use super::metrics::{self, Metrics};
 use super::poller::Counts;
+use super::report::Recorder;
+use super::shard::Progress;
 use super::summary::thousands;
 
 /// Between two progress lines where standard error is no terminal.
@@ -19,26 +22,38 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Console {
     quiet: bool,
     progress: ProgressBar,
+    live: Mutex<Live>,
     last_plain: Mutex<Instant>,
     metrics: Mutex<Metrics>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl Console {
-    /// A console that, when `quiet`, shows neither progress nor what the function prints.
-    pub(crate) fn new(quiet: bool) -> Console {
+    /// A console that, when `quiet`, shows neither progress nor what the function prints. The function's metrics go to
+    /// `recorder` too.
+    pub(crate) fn new(quiet: bool, recorder: Option<Arc<Recorder>>) -> Console {
         let progress = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
             progress.set_style(style);
         }
-        Console { quiet, progress, last_plain: Mutex::new(Instant::now()), metrics: Mutex::default() }
+        let (live, metrics, last_plain) = (Mutex::default(), Mutex::default(), Mutex::new(Instant::now()));
+        Console { quiet, progress, live, last_plain, metrics, recorder }
     }
 
-    /// Shows a line the function printed. Its metrics are summed up instead.
-    pub(crate) fn function_line(&self, line: &str) {
-        if self.metrics.lock().unwrap_or_else(PoisonError::into_inner).add_line(line) || self.quiet {
-            return;
+    /// Shows a line the function printed, and answers true. Its metrics are summed up instead.
+    pub(crate) fn function_line(&self, line: &str) -> bool {
+        if let Some(values) = metrics::values(line) {
+            let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+            values.iter().for_each(|value| metrics.add(value));
+            if let Some(recorder) = &self.recorder {
+                recorder.metrics(&values);
+            }
+            return false;
         }
-        self.write(line);
+        if !self.quiet {
+            self.write(line);
+        }
+        true
     }
 
     /// Says something about the run.
@@ -57,11 +72,23 @@ impl Console {
     }
 
     /// Shows how far the run is after this time.
-    pub(crate) fn progress(&self, counts: Counts, elapsed: Duration) {
+    pub(crate) fn progress(&self, shards: &[Progress], elapsed: Duration) {
         if self.quiet {
             return;
         }
-        let message = format!(
+        if !self.progress.is_hidden() {
+            let view = self.live.lock().unwrap_or_else(PoisonError::into_inner).look(shards, elapsed);
+            self.progress.set_message(view);
+            self.progress.tick();
+            return;
+        }
+        let mut last = self.last_plain.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() < PLAIN_INTERVAL {
+            return;
+        }
+        *last = Instant::now();
+        let counts = shards.iter().map(|shard| shard.counts).fold(Counts::default(), Counts::plus);
+        self.write(&format!(
             "{} records read, {} succeeded, {} discarded, {} invocations, {} retries, {} records/s",
             thousands(counts.records),
             thousands(counts.succeeded),
@@ -69,20 +96,10 @@ impl Console {
             thousands(counts.invocations),
             thousands(counts.retries),
             thousands((counts.succeeded as f64 / elapsed.as_secs_f64().max(0.001)) as u64),
-        );
-        if self.progress.is_hidden() {
-            let mut last = self.last_plain.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.elapsed() >= PLAIN_INTERVAL {
-                *last = Instant::now();
-                self.write(&message);
-            }
-        } else {
-            self.progress.set_message(message);
-            self.progress.tick();
-        }
+        ));
     }
 
-    /// Takes the progress line away.
+    /// Takes the live view away.
     pub(crate) fn finish(&self) {
         self.progress.finish_and_clear();
     }

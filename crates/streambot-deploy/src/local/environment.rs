@@ -23,13 +23,18 @@ pub(crate) struct Function {
     pub(crate) memory: u32,
     /// The region it believes to be in.
     pub(crate) region: String,
+    /// The ARN of the stream it reads, where that is a real one.
+    pub(crate) stream: Option<String>,
 }
 
 impl Function {
     /// The function of this name, in the region that the user's variables name.
-    pub(crate) fn new(name: String, memory: u32, given: &BTreeMap<String, String>) -> Function {
-        let region = given.get("AWS_REGION").or_else(|| given.get("AWS_DEFAULT_REGION"));
-        Function { name, memory, region: region.map_or(DEFAULT_REGION, String::as_str).to_owned() }
+    /// A real stream's region is the function's too, as on Lambda.
+    pub(crate) fn new(name: String, memory: u32, given: &BTreeMap<String, String>, stream: Option<String>) -> Function {
+        let of_stream = stream.as_deref().and_then(|arn| arn.split(':').nth(3)).map(str::to_owned);
+        let named = || given.get("AWS_REGION").or_else(|| given.get("AWS_DEFAULT_REGION")).cloned();
+        let region = of_stream.or_else(named).unwrap_or_else(|| DEFAULT_REGION.to_owned());
+        Function { name, memory, region, stream }
     }
 
     /// The function's ARN.
@@ -39,7 +44,8 @@ impl Function {
 
     /// The ARN of the stream it reads.
     pub(crate) fn stream_arn(&self) -> String {
-        format!("arn:aws:kinesis:{}:{ACCOUNT}:stream/{}", self.region, self.name)
+        let made_up = || format!("arn:aws:kinesis:{}:{ACCOUNT}:stream/{}", self.region, self.name);
+        self.stream.clone().unwrap_or_else(made_up)
     }
 
     /// The ARN of the role it runs as.
@@ -111,7 +117,7 @@ mod tests {
             "AWS_ACCESS_KEY_ID" | "AWS_PROFILE" | "StackName" => panic!("{name} must not be asked for"),
             _ => None,
         };
-        Function::new("quakes-local".to_owned(), 256, &given).variables(machine, "/task", &given)
+        Function::new("quakes-local".to_owned(), 256, &given, None).variables(machine, "/task", &given)
     }
 
     #[test]

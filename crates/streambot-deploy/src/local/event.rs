@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::record::{Batch, Record, ShardId};
+use super::window::{Frame, Moment};
 
 /// The most bytes the records of one event may take, encoded: the 6 MB of an invocation's payload without the envelope.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
@@ -17,6 +18,7 @@ const PARTITION_KEY: &str = r#"{"kinesis":{"kinesisSchemaVersion":"1.0","partiti
 const SEQUENCE_NUMBER: &str = r#","sequenceNumber":""#;
 const DATA: &str = r#"","data":""#;
 const ARRIVAL: &str = r#"","approximateArrivalTimestamp":"#;
+const ENCRYPTION_TYPE: &str = r#","encryptionType":"#;
 const EVENT_ID: &str = r#"},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":""#;
 const EVENT_NAME: &str = r#"","eventName":"aws:kinesis:record","#;
 
@@ -25,6 +27,8 @@ const EVENT_NAME: &str = r#"","eventName":"aws:kinesis:record","#;
 pub(crate) struct EventWriter {
     /// What every record of the stream ends with.
     tail: String,
+    /// The stream's ARN as a JSON text.
+    stream_arn: String,
 }
 
 impl EventWriter {
@@ -34,7 +38,7 @@ impl EventWriter {
         let tail = format!(
             r#"{EVENT_NAME}"invokeIdentityArn":{role_arn},"awsRegion":{region},"eventSourceARN":{stream_arn}}}"#
         );
-        EventWriter { tail }
+        EventWriter { tail, stream_arn }
     }
 
     /// The bytes a record takes in an event, with the comma that follows it.
@@ -45,11 +49,21 @@ impl EventWriter {
         let arrival = (record.arrival / 1000).max(1).ilog10() as usize + 1 + ".000".len();
         let event_id = shard.as_str().len() + 1 + sequence_number;
         let partition_key = quoted_len(&record.partition_key);
-        FIXED + partition_key + sequence_number + data + arrival + event_id + self.tail.len() + ",".len()
+        let encryption_type =
+            record.encryption_type.as_ref().map_or(0, |kind| ENCRYPTION_TYPE.len() + quoted_len(kind));
+        FIXED
+            + encryption_type
+            + partition_key
+            + sequence_number
+            + data
+            + arrival
+            + event_id
+            + self.tail.len()
+            + ",".len()
     }
 
-    /// The event for a batch of the shard.
-    pub(crate) fn write(&self, shard: &ShardId, batch: &Batch) -> Bytes {
+    /// The event for a batch of the shard, with what is to be said of its tumbling window.
+    pub(crate) fn write(&self, shard: &ShardId, batch: &Batch, window: Option<&Frame>) -> Bytes {
         let records: usize = batch.records().iter().map(|record| record.encoded_len).sum();
         let mut event = String::with_capacity(ENVELOPE_START.len() + records + ENVELOPE_END.len());
         event.push_str(ENVELOPE_START);
@@ -59,8 +73,25 @@ impl EventWriter {
             }
             self.write_record(&mut event, shard, record);
         }
-        event.push_str(ENVELOPE_END);
+        match window {
+            Some(frame) => self.write_window(&mut event, shard, frame),
+            None => event.push_str(ENVELOPE_END),
+        }
         Bytes::from(event)
+    }
+
+    fn write_window(&self, event: &mut String, shard: &ShardId, frame: &Frame) {
+        event.push_str(&format!(
+            r#"],"window":{{"start":"{}","end":"{}"}},"state":{},"shardId":"{shard}","eventSourceARN":{},"#,
+            Moment(frame.window.start),
+            Moment(frame.window.end),
+            frame.state.as_str(),
+            self.stream_arn,
+        ));
+        event.push_str(&format!(
+            r#""isFinalInvokeForWindow":{},"isWindowTerminatedEarly":{}}}"#,
+            frame.is_final, frame.is_terminated_early,
+        ));
     }
 
     fn write_record(&self, event: &mut String, shard: &ShardId, record: &Record) {
@@ -74,6 +105,10 @@ impl EventWriter {
         event.push_str(ARRIVAL);
         // Seconds, with the milliseconds as decimals.
         event.push_str(&format!("{}.{:03}", record.arrival / 1000, record.arrival % 1000));
+        if let Some(encryption_type) = &record.encryption_type {
+            event.push_str(ENCRYPTION_TYPE);
+            push_quoted(event, encryption_type);
+        }
         event.push_str(EVENT_ID);
         event.push_str(shard.as_str());
         event.push(':');
@@ -109,6 +144,7 @@ fn push_quoted(event: &mut String, text: &str) {
 mod tests {
     use super::*;
     use crate::local::record::SequenceNumber;
+    use crate::local::window::{State, Window};
 
     fn writer() -> EventWriter {
         EventWriter::new(
@@ -124,6 +160,7 @@ mod tests {
             partition_key: partition_key.into(),
             data: Bytes::from(data),
             arrival,
+            encryption_type: None,
             encoded_len: 0,
         };
         record.encoded_len = writer().encoded_len(shard, &record);
@@ -144,7 +181,38 @@ mod tests {
             r#""invokeIdentityArn":"arn:aws:iam::000000000000:role/lambda/quakes","awsRegion":"us-east-1","#,
             r#""eventSourceARN":"arn:aws:kinesis:us-east-1:000000000000:stream/quakes"}]}"#,
         );
-        assert_eq!(writer().write(&shard, &batch), expected);
+        assert_eq!(writer().write(&shard, &batch, None), expected);
+    }
+
+    /// The fields after the records are those of the event in the Lambda guide, in its order.
+    #[test]
+    fn an_event_of_a_window_says_where_it_stands() {
+        let frame = Frame {
+            window: Window::holding(1_607_497_475_000, 120_000),
+            state: State::new(r#"{"1":282,"2":715}"#),
+            is_final: true,
+            is_terminated_early: false,
+        };
+        let expected = concat!(
+            r#"{"Records":[],"window":{"start":"2020-12-09T07:04:00Z","end":"2020-12-09T07:06:00Z"},"#,
+            r#""state":{"1":282,"2":715},"shardId":"shardId-000000000006","#,
+            r#""eventSourceARN":"arn:aws:kinesis:us-east-1:000000000000:stream/quakes","#,
+            r#""isFinalInvokeForWindow":true,"isWindowTerminatedEarly":false}"#,
+        );
+        assert_eq!(writer().write(&ShardId::numbered(6), &Batch::new([]), Some(&frame)), expected);
+    }
+
+    /// "Streams with encryption also carry `encryptionType` in `kinesis`."
+    #[test]
+    fn a_record_of_an_encrypted_stream_says_so_and_is_measured_with_it() {
+        let shard = ShardId::numbered(0);
+        let mut encrypted =
+            Record { encryption_type: Some("KMS".into()), ..record(&shard, "key", "a", 1_545_084_650_987) };
+        encrypted.encoded_len = writer().encoded_len(&shard, &encrypted);
+        let [one, two] = [1, 2].map(|count| writer().write(&shard, &Batch::new(vec![encrypted.clone(); count]), None));
+        assert_eq!(encrypted.encoded_len, two.len() - one.len());
+        let event: serde_json::Value = serde_json::from_slice(&two).unwrap();
+        assert_eq!(event["Records"][1]["kinesis"]["encryptionType"], "KMS");
     }
 
     #[test]
@@ -156,8 +224,8 @@ mod tests {
             ("ключ", "ab", 0),
             ("key", "abc", 999_999_999_999),
         ] {
-            let one = writer().write(&shard, &Batch::new(vec![record(&shard, key, data, arrival)]));
-            let two = writer().write(&shard, &Batch::new(vec![record(&shard, key, data, arrival); 2]));
+            let one = writer().write(&shard, &Batch::new(vec![record(&shard, key, data, arrival)]), None);
+            let two = writer().write(&shard, &Batch::new(vec![record(&shard, key, data, arrival); 2]), None);
             assert_eq!(record(&shard, key, data, arrival).encoded_len, two.len() - one.len(), "{key:?}");
             let event: serde_json::Value = serde_json::from_slice(&two).unwrap();
             assert_eq!(event["Records"][1]["kinesis"]["partitionKey"], key);

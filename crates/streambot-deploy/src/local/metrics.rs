@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number};
 
 /// Every metric by its name.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -27,6 +27,17 @@ pub(crate) struct Metric {
     pub(crate) maximum: f64,
     /// CloudWatch's word for what is measured, such as `Count` or `Milliseconds`.
     pub(crate) unit: String,
+}
+
+/// One value of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Value {
+    /// The metric's name.
+    pub(crate) name: String,
+    /// What is measured, by CloudWatch's word.
+    pub(crate) unit: String,
+    /// The value.
+    pub(crate) value: f64,
 }
 
 #[derive(Deserialize)]
@@ -49,50 +60,48 @@ struct Definition {
     unit: Option<String>,
 }
 
+/// The values in a line. `None` when the line carries no metrics.
+pub(crate) fn values(line: &str) -> Option<Vec<Value>> {
+    if !line.starts_with('{') || !line.contains("\"_aws\"") {
+        return None;
+    }
+    let mut fields: Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    let metadata: Metadata = serde_json::from_value(fields.remove("_aws")?).ok()?;
+    let mut values = Vec::new();
+    for Definition { name, unit } in metadata.directives.into_iter().flat_map(|directive| directive.metrics) {
+        // Taken out, because a name in two directives is one value with two sets of dimensions.
+        let found = match fields.remove(&name) {
+            Some(serde_json::Value::Array(found)) => found,
+            Some(found) => vec![found],
+            None => continue,
+        };
+        let unit = unit.unwrap_or_else(|| "None".to_owned());
+        let value = |value| Value { name: name.clone(), unit: unit.clone(), value };
+        values.extend(found.iter().filter_map(serde_json::Value::as_f64).map(value));
+    }
+    Some(values)
+}
+
 impl Metrics {
-    /// Adds the values of a line. Answers false, and adds nothing, when the line carries no metrics.
-    pub(crate) fn add_line(&mut self, line: &str) -> bool {
-        if !line.starts_with('{') || !line.contains("\"_aws\"") {
-            return false;
-        }
-        let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(line) else {
-            return false;
-        };
-        let Some(Ok(metadata)) = fields.remove("_aws").map(serde_json::from_value::<Metadata>) else {
-            return false;
-        };
-        for definition in metadata.directives.into_iter().flat_map(|directive| directive.metrics) {
-            // Taken out, because a name in two directives is one value with two sets of dimensions.
-            let values = match fields.remove(&definition.name) {
-                Some(Value::Array(values)) => values,
-                Some(value) => vec![value],
-                None => continue,
-            };
-            for value in values.iter().filter_map(Value::as_f64) {
-                self.add(&definition, value);
+    /// Adds a value.
+    pub(crate) fn add(&mut self, value: &Value) {
+        match self.0.entry(value.name.clone()) {
+            Entry::Occupied(entry) => {
+                let metric = entry.into_mut();
+                metric.total += value.value;
+                metric.count += 1;
+                metric.maximum = metric.maximum.max(value.value);
+            }
+            Entry::Vacant(entry) => {
+                let Value { unit, value, .. } = value.clone();
+                entry.insert(Metric { total: value, count: 1, maximum: value, unit });
             }
         }
-        true
     }
 
     /// The metrics in the order of their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Metric)> {
         self.0.iter().map(|(name, metric)| (name.as_str(), metric))
-    }
-
-    fn add(&mut self, definition: &Definition, value: f64) {
-        match self.0.entry(definition.name.clone()) {
-            Entry::Occupied(entry) => {
-                let metric = entry.into_mut();
-                metric.total += value;
-                metric.count += 1;
-                metric.maximum = metric.maximum.max(value);
-            }
-            Entry::Vacant(entry) => {
-                let unit = definition.unit.clone().unwrap_or_else(|| "None".to_owned());
-                entry.insert(Metric { total: value, count: 1, maximum: value, unit });
-            }
-        }
     }
 }
 
@@ -120,8 +129,9 @@ mod tests {
     #[test]
     fn values_are_summed_over_lines_and_counted_once_a_line() {
         let mut metrics = Metrics::default();
-        assert!(metrics.add_line(LINE));
-        assert!(metrics.add_line(LINE));
+        for value in [LINE, LINE].into_iter().flat_map(|line| values(line).unwrap()) {
+            metrics.add(&value);
+        }
         let json = serde_json::to_string(&metrics).unwrap();
         assert_eq!(
             json,
@@ -134,10 +144,8 @@ mod tests {
 
     #[test]
     fn other_lines_are_left_alone() {
-        let mut metrics = Metrics::default();
         for line in ["alert", "{}", r#"{"_aws":1}"#, r#"{"message":"\"_aws\""}"#, r#"{"_aws":"#, ""] {
-            assert!(!metrics.add_line(line), "{line}");
+            assert_eq!(values(line), None, "{line}");
         }
-        assert_eq!(metrics.iter().count(), 0);
     }
 }

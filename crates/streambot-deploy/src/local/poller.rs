@@ -4,9 +4,12 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use super::lane::Lane;
-use super::record::{Batch, Record, SequenceNumber};
+use super::filter::{Filter, ShardFilter};
+use super::lane::{Lane, Supply};
+use super::record::{Batch, Record, SequenceNumber, ShardId};
+use super::window::{Frame, State, Window};
 
 /// Retry delays double up to this many times the first one: 1 s up to 30 s, which fits what was recorded on AWS.
 const LONGEST_DELAY: u64 = 30;
@@ -28,6 +31,15 @@ pub(crate) struct Settings {
     pub(crate) maximum_record_age: u64,
     /// The wait before the first retry, in milliseconds. It doubles with each further one, up to thirty times itself.
     pub(crate) retry_delay: u64,
+    /// Whether a batch of more than one record that fails is split in two.
+    pub(crate) bisect: bool,
+    /// The length of a tumbling window in milliseconds, where there are windows.
+    pub(crate) tumbling_window: Option<u64>,
+    /// Whether attempts start anew when the checkpoint moves. They do on AWS as far as one recorded case tells: six records,
+    /// batch size 3, three retries, the last always fails, and it was delivered five times.
+    pub(crate) attempts_start_anew: bool,
+    /// Which records are sent, where not all are.
+    pub(crate) filter: Option<Arc<Filter>>,
 }
 
 impl Settings {
@@ -61,6 +73,8 @@ pub(crate) enum Input {
         lane: usize,
         /// How it ended.
         outcome: Outcome,
+        /// The state it answered, where it belongs to a tumbling window.
+        state: Option<State>,
     },
     /// Nothing more is to be sent; what is in flight comes to its end.
     Stop,
@@ -84,11 +98,15 @@ pub(crate) enum Outcome {
     Succeeded,
     /// The function ran, and reported this place in the batch as the first that is not done.
     Reported {
-        /// Counted from 0; at 0 the whole batch failed.
+        /// Counted from 0.
         first_failed: usize,
     },
+    /// The function ran, and its answer cannot be honoured, so that the whole batch failed.
+    Refused,
     /// The function reported an error, exited or ran out of time.
     FunctionError,
+    /// The function was not run, because too many ran already. It counts as no attempt.
+    Throttled,
 }
 
 /// What is to be done next.
@@ -98,13 +116,23 @@ pub(crate) enum Action {
     Invoke {
         /// The lane to name with the answer; lanes are counted from 0.
         lane: usize,
-        /// The records to send.
+        /// The records to send; none in a window's final event.
         batch: Batch,
-        /// Which attempt this is at the batch's first record, counted from 1.
+        /// Which attempt this is at the batch's first record, counted from 1. Splitting a batch, and what was throttled, count
+        /// as none.
         attempt: u32,
+        /// What to say of the tumbling window, where there are windows.
+        window: Option<Frame>,
     },
     /// These records are given up.
     Discard(Discard),
+    /// The final event of this window never succeeded, and it is given up, with its state.
+    WindowLost {
+        /// The lane it was on.
+        lane: usize,
+        /// The window.
+        window: Window,
+    },
     /// This record and all before it are done or given up.
     Checkpoint(SequenceNumber),
     /// Nothing to do before this time, or, without one, before something is read or answered.
@@ -119,19 +147,18 @@ pub(crate) enum Action {
 /// Records that were given up, and why.
 #[derive(Debug)]
 pub(crate) struct Discard {
+    /// The lane they were on.
+    pub(crate) lane: usize,
     /// The records.
     pub(crate) batch: Batch,
     /// Why.
     pub(crate) condition: Condition,
     /// How often they were sent since the checkpoint last moved; 1 for records that expired before they ever were.
     pub(crate) approximate_invoke_count: u32,
-}
-
-impl Discard {
-    /// Records that grew too old after this many attempts.
-    pub(crate) fn expired(batch: Batch, attempts: u32) -> Discard {
-        Discard { batch, condition: Condition::RecordAgeExceeded, approximate_invoke_count: attempts.max(1) }
-    }
+    /// Whether they were sent since the checkpoint last moved.
+    pub(crate) was_sent: bool,
+    /// The tumbling window they belong to, where it has begun.
+    pub(crate) window: Option<Frame>,
 }
 
 /// Why records were given up, by Lambda's names.
@@ -173,6 +200,8 @@ pub(crate) struct Counts {
     pub(crate) succeeded: u64,
     /// Records given up.
     pub(crate) discarded: u64,
+    /// Records passed over because no filter pattern matches them; `None` where there are no patterns.
+    pub(crate) filtered: Option<u64>,
     /// Invocations begun.
     pub(crate) invocations: u64,
     /// Invocations of these that sent records again.
@@ -187,6 +216,10 @@ impl Counts {
             bytes: self.bytes + other.bytes,
             succeeded: self.succeeded + other.succeeded,
             discarded: self.discarded + other.discarded,
+            filtered: match (self.filtered, other.filtered) {
+                (Some(filtered), Some(others)) => Some(filtered + others),
+                (filtered, others) => filtered.or(others),
+            },
             invocations: self.invocations + other.invocations,
             retries: self.retries + other.retries,
         }
@@ -197,27 +230,49 @@ impl Counts {
 #[derive(Debug)]
 pub(crate) struct Poller {
     settings: Settings,
+    filter: Option<ShardFilter>,
     lanes: Vec<Lane>,
     more: More,
     stopping: bool,
+    /// When the latest record read arrived.
+    latest_arrival: u64,
     /// What was read and lies behind no checkpoint yet.
-    unfinished: VecDeque<SequenceNumber>,
+    unfinished: VecDeque<Unfinished>,
+    /// How many records lie behind the checkpoint.
+    behind: u64,
     actions: VecDeque<Action>,
     counts: Counts,
 }
 
+#[derive(Debug)]
+struct Unfinished {
+    sequence_number: SequenceNumber,
+    /// Whether it is passed over, so that only the records before it are waited for.
+    is_filtered: bool,
+    /// How many records it stands for.
+    records: u64,
+}
+
 impl Poller {
-    /// A reader that has read nothing yet.
-    pub(crate) fn new(settings: Settings) -> Poller {
+    /// A reader of this shard that has read nothing yet.
+    pub(crate) fn new(settings: Settings, shard: &ShardId) -> Poller {
         Poller {
-            lanes: (0..settings.parallelization_factor.max(1)).map(|_| Lane::new()).collect(),
+            lanes: (0..settings.parallelization_factor.max(1)).map(Lane::new).collect(),
+            counts: Counts { filtered: settings.filter.as_ref().map(|_| 0), ..Counts::default() },
+            filter: settings.filter.clone().map(|filter| ShardFilter::new(filter, shard.clone())),
             settings,
             more: More::AtHand,
             stopping: false,
+            latest_arrival: 0,
             unfinished: VecDeque::new(),
+            behind: 0,
             actions: VecDeque::new(),
-            counts: Counts::default(),
         }
+    }
+
+    /// How many records lie behind the checkpoint.
+    pub(crate) fn behind_checkpoint(&self) -> u64 {
+        self.behind
     }
 
     /// What was done so far.
@@ -243,16 +298,11 @@ impl Poller {
         match input {
             Input::Read { records, more } => {
                 self.more = more;
-                self.counts.records += records.len() as u64;
-                for record in records {
-                    self.counts.bytes += record.data.len() as u64;
-                    self.unfinished.push_back(record.sequence_number.clone());
-                    let lane = self.lane_of(&record.partition_key);
-                    self.lanes[lane].push(now, record);
-                }
+                records.into_iter().for_each(|record| self.take_in(now, record));
+                self.move_checkpoint();
             }
-            Input::Answered { lane, outcome } => {
-                let Some(settled) = self.lanes[lane].settle(now, outcome, &self.settings) else {
+            Input::Answered { lane, outcome, state } => {
+                let Some(settled) = self.lanes[lane].settle(now, outcome, state, &self.settings) else {
                     return;
                 };
                 self.counts.succeeded += settled.succeeded as u64;
@@ -279,9 +329,10 @@ impl Poller {
             More::NotYet => self.settings.batching_window == 0,
             More::AtHand => self.settings.batching_window == 0 && self.room().is_none(),
         };
+        let supply = Supply { flush, ended: self.more == More::Never, latest_arrival: self.latest_arrival };
         let mut until: Option<u64> = None;
         for lane in 0..self.lanes.len() {
-            let Some(due) = self.lanes[lane].due_at(&self.settings, flush) else {
+            let Some(due) = self.lanes[lane].due_at(&self.settings, supply) else {
                 continue;
             };
             if due > now {
@@ -293,16 +344,36 @@ impl Poller {
                 self.move_checkpoint();
                 return self.next(now);
             }
-            if let Some(due) = self.lanes[lane].take_due(&self.settings) {
+            if let Some(window) = self.lanes[lane].take_lost_window(now, &self.settings) {
+                return Action::WindowLost { lane, window };
+            }
+            if let Some(due) = self.lanes[lane].take_due(now, &self.settings, supply) {
                 self.counts.invocations += 1;
                 self.counts.retries += u64::from(due.retry);
-                return Action::Invoke { lane, batch: due.batch, attempt: due.attempt };
+                return Action::Invoke { lane, batch: due.batch, attempt: due.attempt, window: due.window };
             }
         }
         if self.more == More::Never && until.is_none() && !self.is_in_flight() {
             return Action::Finished;
         }
         Action::Wait { until }
+    }
+
+    fn take_in(&mut self, now: u64, record: Record) {
+        self.counts.records += 1;
+        self.counts.bytes += record.data.len() as u64;
+        self.latest_arrival = self.latest_arrival.max(record.arrival);
+        let is_filtered = self.filter.as_ref().is_some_and(|filter| !filter.passes(&record));
+        // Of filtered records in a row the last one stands for all, so that a blocked shard does not pile them up.
+        let before = self.unfinished.pop_back_if(|last| is_filtered && last.is_filtered);
+        let records = before.map_or(1, |before| before.records + 1);
+        self.unfinished.push_back(Unfinished { sequence_number: record.sequence_number.clone(), is_filtered, records });
+        if is_filtered {
+            self.counts.filtered = self.counts.filtered.map(|filtered| filtered + 1);
+        } else {
+            let lane = self.lane_of(&record.partition_key);
+            self.lanes[lane].push(now, record);
+        }
     }
 
     fn is_in_flight(&self) -> bool {
@@ -328,11 +399,12 @@ impl Poller {
     fn move_checkpoint(&mut self) {
         let lowest = self.lanes.iter().filter_map(Lane::first_unfinished).min();
         let mut reached = None;
-        while self.unfinished.front().is_some_and(|front| lowest.is_none_or(|lowest| front < lowest)) {
+        while self.unfinished.front().is_some_and(|front| lowest.is_none_or(|lowest| front.sequence_number < *lowest)) {
             reached = self.unfinished.pop_front();
+            self.behind += reached.as_ref().map_or(0, |reached| reached.records);
         }
         if let Some(reached) = reached {
-            self.actions.push_back(Action::Checkpoint(reached));
+            self.actions.push_back(Action::Checkpoint(reached.sequence_number));
         }
     }
 }

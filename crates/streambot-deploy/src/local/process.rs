@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -57,13 +58,13 @@ pub(crate) enum Ended {
 }
 
 impl Process {
-    /// Starts the process.
+    /// Starts a process of this executable.
     ///
     /// # Errors
     /// When no port can be opened, or the system cannot run the executable.
-    pub(crate) async fn start(launch: &Launch) -> io::Result<Process> {
+    pub(crate) async fn start(launch: &Launch, executable: &Path) -> io::Result<Process> {
         let api = RuntimeApi::start(&launch.function_arn, launch.clock).await?;
-        let mut child = Command::new(&launch.executable)
+        let mut child = Command::new(executable)
             .env_clear()
             .envs(&launch.variables)
             .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
@@ -90,6 +91,11 @@ impl Process {
         Ok(Process { child, group, api, last_lines, readers })
     }
 
+    /// Whether the process asks for an invocation now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.api.is_ready()
+    }
+
     /// Waits until the process asks for an invocation, up to `limit`.
     pub(crate) async fn ready(&mut self, limit: Duration) -> Result<(), NotReady> {
         tokio::select! {
@@ -102,10 +108,10 @@ impl Process {
     }
 
     /// Hands the process an event and waits for the answer, up to `limit`.
-    pub(crate) async fn invoke(&mut self, event: Bytes, limit: Duration) -> Ended {
+    pub(crate) async fn invoke(&mut self, request_id: &str, event: Bytes, limit: Duration) -> Ended {
         tokio::select! {
             biased;
-            reply = self.api.invoke(event, limit) => Ended::Replied(reply),
+            reply = self.api.invoke(request_id, event, limit) => Ended::Replied(reply),
             status = self.child.wait() => Ended::Exited(status.unwrap_or_default()),
             () = sleep(limit) => Ended::TimedOut,
         }
@@ -148,14 +154,15 @@ async fn pass_on(pipe: impl AsyncRead + Unpin, console: Arc<Console>, last_lines
     // A pipe that cannot be read has nothing more to tell.
     while pipe.read_until(b'\n', &mut bytes).await.is_ok_and(|length| length > 0) {
         let line = String::from_utf8_lossy(&bytes);
-        let line = line.trim_end_matches(['\n', '\r']);
-        console.function_line(line);
-        let mut last_lines = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if last_lines.len() == LAST_LINES {
-            last_lines.pop_front();
+        // AWS's runtimes write a carriage return for each new line within a message, so that it stays one line of the log.
+        let line = line.trim_end_matches(['\n', '\r']).replace('\r', "\n");
+        if console.function_line(&line) {
+            let mut last_lines = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if last_lines.len() == LAST_LINES {
+                last_lines.pop_front();
+            }
+            last_lines.push_back(line);
         }
-        last_lines.push_back(line.to_owned());
-        drop(last_lines);
         bytes.clear();
     }
 }

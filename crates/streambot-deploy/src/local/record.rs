@@ -56,6 +56,11 @@ impl ShardId {
         ShardId(format!("shardId-{number:012}").into())
     }
 
+    /// A shard of a real stream, by the name it has there.
+    pub(crate) fn named(name: &str) -> ShardId {
+        ShardId(name.into())
+    }
+
     /// The name, as it stands in an event.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
@@ -79,6 +84,8 @@ pub(crate) struct Record {
     pub(crate) data: Bytes,
     /// When it reached the stream, in milliseconds since the Unix epoch.
     pub(crate) arrival: u64,
+    /// What it is encrypted with in the stream, such as `KMS`.
+    pub(crate) encryption_type: Option<Arc<str>>,
     /// The bytes it takes in an event, encoded; what the 6 MB limit is measured by.
     pub(crate) encoded_len: usize,
 }
@@ -138,6 +145,7 @@ pub(crate) mod testing {
             partition_key: partition_key.into(),
             data: Bytes::from(number.to_string()),
             arrival,
+            encryption_type: None,
             encoded_len: 1,
         }
     }

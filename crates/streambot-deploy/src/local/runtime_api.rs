@@ -71,6 +71,7 @@ struct Running {
 
 #[derive(Debug)]
 struct Invocation {
+    request_id: String,
     event: Bytes,
     timeout: Duration,
     reply: oneshot::Sender<Reply>,
@@ -113,6 +114,11 @@ impl RuntimeApi {
         self.address
     }
 
+    /// Whether the process asks for an invocation now.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.shared.polling.borrow() > 0
+    }
+
     /// Waits until the process asks for an invocation.
     pub(crate) async fn ready(&self) {
         // The sender lives as long as `self`, so this cannot fail.
@@ -128,11 +134,13 @@ impl RuntimeApi {
         }
     }
 
-    /// Hands the process an event, with `timeout` to answer it, and waits for the answer for as long as it takes.
-    pub(crate) async fn invoke(&self, event: Bytes, timeout: Duration) -> Reply {
+    /// Hands the process an event, with `timeout` to answer it, and waits for the answer for as long as it takes. No two
+    /// invocations have the same `request_id`.
+    pub(crate) async fn invoke(&self, request_id: &str, event: Bytes, timeout: Duration) -> Reply {
         let (reply, answer) = oneshot::channel();
         let lost = || Reply::Error("the Runtime API has ended".to_owned());
-        if self.offers.send(Invocation { event, timeout, reply }).await.is_err() {
+        let request_id = request_id.to_owned();
+        if self.offers.send(Invocation { request_id, event, timeout, reply }).await.is_err() {
             return lost();
         }
         answer.await.unwrap_or_else(|_| lost())
@@ -189,11 +197,10 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
         return refused(StatusCode::FORBIDDEN, "InvalidStateTransition", "the last invocation has not been answered");
     }
     let polling = Polling::begin(&shared.polling);
-    let Some(Invocation { event, timeout, reply }) = shared.offered.lock().await.recv().await else {
+    let Some(Invocation { request_id, event, timeout, reply }) = shared.offered.lock().await.recv().await else {
         return refused(StatusCode::INTERNAL_SERVER_ERROR, "Terminated", "the run is over");
     };
     drop(polling);
-    let request_id = Uuid::new_v4().to_string();
     shared.current().running = Some(Running { request_id: request_id.clone(), reply });
     let deadline = shared.clock.now() + u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     let headers = [
@@ -289,7 +296,7 @@ mod tests {
     async fn running(api: &Arc<RuntimeApi>) -> (String, JoinHandle<Reply>) {
         let reply = tokio::spawn({
             let api = Arc::clone(api);
-            async move { api.invoke(Bytes::from("{}"), TIMEOUT).await }
+            async move { api.invoke("8476a536-e9f4-11e8-9739-2dfe598c3fcd", Bytes::from("{}"), TIMEOUT).await }
         });
         let response = send(api.address(), "GET", "invocation/next", "").await;
         (header_of(&response, "lambda-runtime-aws-request-id").to_owned(), reply)
@@ -309,12 +316,14 @@ mod tests {
             async move { send(address, "GET", "invocation/next", "").await }
         });
         api.ready().await;
-        let invocation = api.invoke(Bytes::from(r#"{"Records":[]}"#), TIMEOUT);
+        let id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd";
+        let invocation = api.invoke(id, Bytes::from(r#"{"Records":[]}"#), TIMEOUT);
         let response = tokio::select! {
             response = next => response.unwrap(),
             _ = invocation => panic!("answered by nobody"),
         };
         assert!(response.ends_with("\r\n\r\n{\"Records\":[]}"), "{response}");
+        assert_eq!(header_of(&response, "lambda-runtime-aws-request-id"), id);
         assert_eq!(header_of(&response, "lambda-runtime-invoked-function-arn"), ARN);
         let deadline: u64 = header_of(&response, "lambda-runtime-deadline-ms").parse().unwrap();
         assert!((before + 60_000..before + 90_000).contains(&deadline), "{deadline}");

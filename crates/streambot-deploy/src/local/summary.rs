@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::chaos::Strikes;
 use super::metrics::{Metric, Metrics, number};
 use super::poller::Counts;
-use super::record::ShardId;
 use super::shard::Progress;
 
 /// The outcome of a run. Its fields and their order are those of `--output json`.
@@ -19,6 +19,9 @@ pub(crate) struct Summary {
     pub(crate) succeeded: u64,
     /// Records given up.
     pub(crate) discarded: u64,
+    /// Records passed over, where there are filter patterns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) filtered: Option<u64>,
     /// Invocations begun.
     pub(crate) invocations: u64,
     /// Invocations of these that sent records again.
@@ -29,6 +32,9 @@ pub(crate) struct Summary {
     pub(crate) duration_ms: u64,
     /// Records read over that time.
     pub(crate) records_per_second: u64,
+    /// How often trouble struck, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chaos: Option<Strikes>,
     /// What the function emitted.
     pub(crate) metrics: Metrics,
     /// The shards, in the order of their hash keys.
@@ -42,6 +48,8 @@ pub(crate) struct Shard {
     records: u64,
     succeeded: u64,
     discarded: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filtered: Option<u64>,
     invocations: u64,
     retries: u64,
     /// Sequence number of the last record that is done or given up, together with all before it.
@@ -50,26 +58,28 @@ pub(crate) struct Shard {
 
 impl Summary {
     /// Adds the shards up.
-    pub(crate) fn new(shards: &[Progress], metrics: Metrics, duration: Duration) -> Summary {
+    pub(crate) fn new(shards: &[Progress], metrics: Metrics, chaos: Option<Strikes>, duration: Duration) -> Summary {
         let total = shards.iter().fold(Counts::default(), |total, shard| total.plus(shard.counts));
         Summary {
             records: total.records,
             succeeded: total.succeeded,
             discarded: total.discarded,
+            filtered: total.filtered,
             invocations: total.invocations,
             retries: total.retries,
             bytes: total.bytes,
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             records_per_second: (total.records as f64 / duration.as_secs_f64().max(0.001)) as u64,
+            chaos,
             metrics,
             shards: shards
                 .iter()
-                .enumerate()
-                .map(|(number, Progress { counts, checkpoint })| Shard {
-                    shard: ShardId::numbered(number).to_string(),
+                .map(|Progress { id, counts, checkpoint, .. }| Shard {
+                    shard: id.to_string(),
                     records: counts.records,
                     succeeded: counts.succeeded,
                     discarded: counts.discarded,
+                    filtered: counts.filtered,
                     invocations: counts.invocations,
                     retries: counts.retries,
                     checkpoint: checkpoint.as_ref().map(ToString::to_string),
@@ -83,7 +93,10 @@ impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let succeeded = counted(self.succeeded, "record", "records");
         writeln!(formatter, "{succeeded} succeeded, {} discarded", thousands(self.discarded))?;
-        let unfinished = self.records - self.succeeded - self.discarded;
+        if let Some(filtered) = self.filtered {
+            writeln!(formatter, "{} filtered", counted(filtered, "record", "records"))?;
+        }
+        let unfinished = self.records - self.succeeded - self.discarded - self.filtered.unwrap_or_default();
         if unfinished > 0 {
             writeln!(formatter, "{} read and not finished", counted(unfinished, "record", "records"))?;
         }
@@ -96,6 +109,16 @@ impl fmt::Display for Summary {
             self.duration_ms as f64 / 1000.0,
             thousands(self.records_per_second),
         )?;
+        if let Some(strikes) = self.chaos {
+            writeln!(formatter, "{strikes}")?;
+            if unfinished == 0 {
+                let accounted = counted(self.records, "record", "records");
+                writeln!(
+                    formatter,
+                    "nothing was lost: {accounted} read, and as many succeeded, discarded or filtered"
+                )?;
+            }
+        }
         if self.metrics.iter().next().is_some() {
             writeln!(formatter, "\nmetrics")?;
         }
@@ -110,6 +133,20 @@ impl fmt::Display for Summary {
             writeln!(formatter, "{records:>12}  {invocations:>11}  {retries:>7}  {discarded:>9}  {name}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Strikes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Strikes { seed, crashes, timeouts, throttles, duplicates } = *self;
+        write!(
+            formatter,
+            "chaos with seed {seed}: {}, {}, {}, {}",
+            counted(crashes, "crash", "crashes"),
+            counted(timeouts, "timeout", "timeouts"),
+            counted(throttles, "throttle", "throttles"),
+            counted(duplicates, "duplicate", "duplicates"),
+        )
     }
 }
 
@@ -159,19 +196,42 @@ pub(crate) fn thousands(number: u64) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::local::record::SequenceNumber;
+    use crate::local::metrics::Value;
+    use crate::local::record::{SequenceNumber, ShardId};
 
     fn summary() -> Summary {
-        let one = Counts { records: 1_000, bytes: 50_000, succeeded: 999, discarded: 1, invocations: 11, retries: 1 };
-        let other = Counts { records: 707, bytes: 40_000, succeeded: 707, discarded: 0, invocations: 8, retries: 0 };
+        let one = Counts {
+            records: 1_000,
+            bytes: 50_000,
+            succeeded: 999,
+            discarded: 1,
+            filtered: None,
+            invocations: 11,
+            retries: 1,
+        };
+        let other = Counts {
+            records: 707,
+            bytes: 40_000,
+            succeeded: 707,
+            discarded: 0,
+            filtered: None,
+            invocations: 8,
+            retries: 0,
+        };
         let mut metrics = Metrics::default();
-        metrics.add_line(concat!(
-            r#"{"_aws":{"CloudWatchMetrics":[{"Metrics":[{"Name":"Alerts","Unit":"Count"},"#,
-            r#"{"Name":"Duration","Unit":"Milliseconds"}]}]},"Alerts":85,"Duration":[1,2.5]}"#
-        ));
-        let one = Progress { counts: one, checkpoint: Some(SequenceNumber::new("49")) };
-        let other = Progress { counts: other, checkpoint: None };
-        Summary::new(&[one, other], metrics, Duration::from_millis(1_250))
+        for (name, unit, value) in
+            [("Alerts", "Count", 85.0), ("Duration", "Milliseconds", 1.0), ("Duration", "Milliseconds", 2.5)]
+        {
+            metrics.add(&Value { name: name.to_owned(), unit: unit.to_owned(), value });
+        }
+        let one = Progress {
+            id: ShardId::numbered(0),
+            counts: one,
+            checkpoint: Some(SequenceNumber::new("49")),
+            ..Progress::new(ShardId::numbered(0))
+        };
+        let other = Progress { id: ShardId::numbered(1), counts: other, ..Progress::new(ShardId::numbered(1)) };
+        Summary::new(&[one, other], metrics, None, Duration::from_millis(1_250))
     }
 
     #[test]
@@ -188,6 +248,23 @@ mod tests {
                1,000           11        1          1  shardId-000000000000
                  707            8        0          0  shardId-000000000001
         ");
+    }
+
+    #[test]
+    fn trouble_is_told_with_what_became_of_the_records() {
+        let mut summary = summary();
+        summary.chaos = Some(Strikes { seed: 7, crashes: 2, timeouts: 1, throttles: 0, duplicates: 1_000 });
+        let text = summary.to_string();
+        let expected = "
+chaos with seed 7: 2 crashes, 1 timeout, 0 throttles, 1,000 duplicates
+nothing was lost: 1,707 records read, and as many succeeded, discarded or filtered
+";
+        assert!(text.contains(expected), "{text}");
+        let json = serde_json::to_value(&summary).unwrap();
+        let strikes = r#"{"seed":7,"crashes":2,"timeouts":1,"throttles":0,"duplicates":1000}"#;
+        assert_eq!(json["chaos"].to_string(), strikes);
+        summary.records += 1;
+        assert!(!summary.to_string().contains("nothing was lost"));
     }
 
     #[test]

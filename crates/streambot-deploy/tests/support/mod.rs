@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own, and uses its part")]
 
 pub mod emulator;
+pub mod journal;
+pub mod kinesis;
 pub mod recorder;
 
 use std::ffi::OsStr;
