@@ -166,9 +166,15 @@ fn local_sends_an_event_as_it_is_and_prints_its_answer() -> Result<()> {
 
 #[test]
 fn more_than_one_invocation_at_a_time_is_warned_of() -> Result<()> {
-    let emulator = JOBS.emulated(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")])?;
-    assert_eq!(emulator.invoke(&event(&[ONE_JOB]))?, json!({ "batchItemFailures": [] }));
-    emulator.until("it warns", |printed| printed.contains("works on one invocation at a time"))?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("event.json");
+    std::fs::write(&file, event(&[ONE_JOB]))?;
+    let mut command = streambot_deploy();
+    command.args(["local", "--env", "AWS_LAMBDA_MAX_CONCURRENCY=2", "--manifest-path"]).arg(&JOBS.manifest);
+    let output = command.arg("--bootstrap").arg(&JOBS.executable).arg("--event").arg(&file).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "{said}");
+    assert!(said.contains("works on one invocation at a time"), "{said}");
     Ok(())
 }
 
