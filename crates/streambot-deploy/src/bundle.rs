@@ -143,7 +143,7 @@ pub(crate) async fn run(arguments: BundleArguments) -> Result<()> {
             let name = service.stack_name(environment)?;
             let config = aws::connect(arguments.region.region.as_deref()).await;
             let client = aws_sdk_cloudformation::Client::new(&config);
-            Some(stack::look_up(&client, &name).await?)
+            Some(stack::look_up(&client, &name, &service.prefix).await?)
         }
     };
     let profile = arguments.service.profile.as_deref();
@@ -189,6 +189,8 @@ mod tests {
             masked: Vec::new(),
             execution_role: String::new(),
             stream: String::new(),
+            consumer: None,
+            failure_destination: None,
             log_group: None,
         };
         assert_eq!(

@@ -52,7 +52,7 @@ enum Verb {
     #[command(mut_arg("memory", |flag| flag.hide(true)), mut_arg("timeout", |flag| flag.hide(true)))]
     Bundle(BundleArguments),
     /// Print the CloudFormation template of a stream and its roles
-    Template,
+    Template(crate::template::Arguments),
     /// Run the service on this machine, fed as Lambda would feed it
     #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
     Local(Box<crate::local::Arguments>),
@@ -135,7 +135,7 @@ pub(crate) async fn run() -> Result<()> {
     match cli.verb {
         Some(Verb::Deploy(arguments)) => crate::deploy::run(arguments).await,
         Some(Verb::Bundle(arguments)) => crate::bundle::run(arguments).await,
-        Some(Verb::Template) => print_template(),
+        Some(Verb::Template(arguments)) => crate::template::run(&arguments),
         Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
         None => {
             refuse_a_verb(cli.deploy.environment())?;
@@ -168,16 +168,11 @@ pub(crate) fn print<T: Serialize + fmt::Display>(answer: &T, output: Output) -> 
     write_out(&format!("{text}\n"))
 }
 
-fn print_template() -> Result<()> {
-    let template = streambot_infra::Streambot::new()
-        .template()
-        .build()
-        .map_err(|error| Error::failed("building the template").because(error))?;
-    write_out(&template.to_string())
-}
-
 /// Writes to standard output. Whoever reads it may stop early, as `head` does; that is no failure.
-fn write_out(text: &str) -> Result<()> {
+///
+/// # Errors
+/// Failed where standard output cannot be written.
+pub(crate) fn write_out(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Error::failed("writing the result").because(error))

@@ -17,17 +17,19 @@ use crate::{aws, bundle, cli, event_source, function, stack};
 /// Those of the service, its stack, its bundle, its function and its mapping; the first one ends the deploy.
 pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let environment = arguments.environment();
-    let service = Service::load(&arguments.service, Some(environment), &arguments.settings)?;
+    let mut service = Service::load(&arguments.service, Some(environment), &arguments.settings)?;
     let name = service.stack_name(environment)?;
     let config = aws::connect(arguments.region.region.as_deref()).await;
     let cloudformation = aws_sdk_cloudformation::Client::new(&config);
     let lambda = aws_sdk_lambda::Client::new(&config);
 
     eprintln!("reading stack `{name}`");
-    let values = stack::look_up(&cloudformation, &name).await?;
+    let values = stack::look_up(&cloudformation, &name, &service.prefix).await?;
+    service.event_source = service.event_source.with_failure_destination(values.failure_destination.as_deref());
     for warning in service.event_source.warnings() {
         eprintln!("warning: {warning}");
     }
+    event_source::warn_of_queue(&config, service.event_source.on_failure(), &values.stream).await;
 
     let keep = if arguments.dry_run { Keep::Nothing } else { Keep::Files };
     let bundle = bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?;
@@ -43,19 +45,20 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     };
 
     let (current, mapping) =
-        tokio::try_join!(function::find(&lambda, &name), event_source::find(&lambda, &values.stream, &name),)?;
+        tokio::try_join!(function::find(&lambda, &name), event_source::find(&lambda, &values, &name),)?;
     let function_plan = function::plan(current.as_ref(), &desired);
     let mapping_plan = event_source::plan(mapping.as_ref(), &service.event_source);
     if arguments.dry_run {
         let mut steps = function_plan.steps(&desired);
-        steps.extend(mapping_plan.steps(&values.stream));
+        steps.extend(mapping_plan.steps(values.event_source()));
         return cli::print(&Planned { stack: &name, steps }, arguments.output);
     }
 
     event_source::honour_partial_answers(&lambda, &mapping_plan).await?;
     let deployed = function::apply(&lambda, current.as_ref(), &function_plan, &desired).await?;
     let mapping =
-        event_source::apply(&lambda, &mapping_plan, &service.event_source, &values.stream, &deployed.alias_arn).await?;
+        event_source::apply(&lambda, &mapping_plan, &service.event_source, values.event_source(), &deployed.alias_arn)
+            .await?;
 
     let answer = Answer {
         stack: &name,

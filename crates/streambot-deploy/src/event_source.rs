@@ -4,6 +4,7 @@
 
 mod apply;
 mod plan;
+mod retention;
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::settings::{Bounded, Limit};
 pub(crate) use apply::{apply, find, honour_partial_answers};
 pub(crate) use plan::plan;
+pub(crate) use retention::warn_of_queue;
 
 /// Every Kinesis setting of Lambda's event source mapping, each one optional: a flag or a manifest key that is not given
 /// leaves its default, which the method of the same name applies.
@@ -71,7 +73,7 @@ pub(crate) struct EventSourceSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tumbling_window_in_seconds: Option<Bounded<0, 900>>,
 
-    /// ARN of the SQS queue, SNS topic or S3 bucket told of discarded records [default: none]
+    /// ARN of the SQS queue, SNS topic or S3 bucket told of discarded records; empty for none [default: the stack's, when deployed]
     #[arg(long, value_name = "ARN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) on_failure: Option<String>,
@@ -136,6 +138,12 @@ impl EventSourceSettings {
     /// ARN of what is told of discarded records.
     pub(crate) fn on_failure(&self) -> Option<&str> {
         self.on_failure.as_deref().filter(|arn| !arn.is_empty())
+    }
+
+    /// Takes what the stack has for discarded records, unless these settings name something, or nothing, themselves.
+    pub(crate) fn with_failure_destination(mut self, arn: Option<&str>) -> Self {
+        self.on_failure = self.on_failure.or_else(|| arn.map(str::to_owned));
+        self
     }
 
     /// Patterns of which a record must match one; none means that every record is sent.
@@ -359,6 +367,15 @@ mod tests {
         for wrong in ["", "[]", "4", "{", "net"] {
             assert!(wrong.parse::<FilterPattern>().unwrap_err().contains("must be a JSON object"));
         }
+    }
+
+    #[test]
+    fn the_stacks_failure_destination_is_taken_unless_the_settings_say_otherwise() {
+        let taken = |given| settings(given).with_failure_destination(Some("arn:stack")).on_failure().map(str::to_owned);
+        assert_eq!(taken(json!({})).as_deref(), Some("arn:stack"));
+        assert_eq!(taken(json!({ "on-failure": "arn:mine" })).as_deref(), Some("arn:mine"));
+        assert_eq!(taken(json!({ "on-failure": "" })), None);
+        assert_eq!(settings(json!({})).with_failure_destination(None).on_failure(), None);
     }
 
     #[test]

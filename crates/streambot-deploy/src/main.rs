@@ -12,6 +12,7 @@ mod local;
 mod service;
 mod settings;
 mod stack;
+mod template;
 
 use std::process::ExitCode;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use clap::Args;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
@@ -63,6 +63,16 @@ pub(crate) struct Service {
     pub(crate) function: FunctionSettings,
     /// Settings of the event source mapping.
     pub(crate) event_source: EventSourceSettings,
+    /// What stands before the names of the stack's outputs, where its template holds several Streambots; empty where not.
+    pub(crate) prefix: String,
+}
+
+/// Settings of the stack that the service belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct StackSettings {
+    /// The prefix of the service's Streambot in a template of several.
+    prefix: Option<String>,
 }
 
 impl Service {
@@ -79,7 +89,7 @@ impl Service {
         })?;
         let package = choose_package(&metadata, &manifest_path, arguments.package.as_deref())?;
         let bin = choose_bin(package, arguments.bin.as_deref())?;
-        let (function, event_source) =
+        let (function, event_source, stack) =
             Layers::read(&package.metadata, package.manifest_path.as_str())?.settings(environment, flags)?;
         event_source.check()?;
 
@@ -93,6 +103,7 @@ impl Service {
             target_directory: metadata.target_directory.into_std_path_buf(),
             function,
             event_source,
+            prefix: stack.prefix.unwrap_or_default(),
         })
     }
 
@@ -232,11 +243,7 @@ impl Layers {
     }
 
     /// The settings that hold for `environment` once `flags` have won over the manifest.
-    fn settings(
-        self,
-        environment: Option<&str>,
-        flags: &SettingsFlags,
-    ) -> Result<(FunctionSettings, EventSourceSettings)> {
+    fn settings(self, environment: Option<&str>, flags: &SettingsFlags) -> Result<ServiceSettings> {
         let mut merged = Value::Object(self.base);
         if let Some(layer) = environment.and_then(|name| self.environments.get(name)) {
             merge(&mut merged, layer.clone());
@@ -252,10 +259,15 @@ impl Layers {
 }
 
 const EVENT_SOURCE: &str = "event-source";
+const PREFIX: &str = "prefix";
+
+/// The settings of the function, of its event source mapping and of the stack.
+type ServiceSettings = (FunctionSettings, EventSourceSettings, StackSettings);
 
 /// Reads one layer into the typed settings.
-fn read_layer(layer: &Map<String, Value>, table: &str, file: &str) -> Result<(FunctionSettings, EventSourceSettings)> {
+fn read_layer(layer: &Map<String, Value>, table: &str, file: &str) -> Result<ServiceSettings> {
     let mut function = layer.clone();
+    let stack = function.remove_entry(PREFIX).into_iter().collect::<Map<_, _>>();
     let event_source = function.remove(EVENT_SOURCE).unwrap_or_else(|| Value::Object(Map::new()));
     let event_source_table = format!("{table}.{EVENT_SOURCE}");
     if event_source.get("function-response-types").is_some() {
@@ -267,7 +279,11 @@ fn read_layer(layer: &Map<String, Value>, table: &str, file: &str) -> Result<(Fu
              because without it Lambda loses the records a function reports as failed",
         ));
     }
-    Ok((from_json(Value::Object(function), table, file)?, from_json(event_source, &event_source_table, file)?))
+    Ok((
+        from_json(Value::Object(function), table, file)?,
+        from_json(event_source, &event_source_table, file)?,
+        from_json(Value::Object(stack), table, file)?,
+    ))
 }
 
 fn from_json<T: DeserializeOwned>(value: Value, table: &str, file: &str) -> Result<T> {
@@ -317,7 +333,9 @@ mod tests {
 
     fn settings(metadata: Value, environment: Option<&str>, given: &str) -> (FunctionSettings, EventSourceSettings) {
         let metadata = json!({ "streambot": metadata });
-        Layers::read(&metadata, "Cargo.toml").unwrap().settings(environment, &flags(given)).unwrap()
+        let layers = Layers::read(&metadata, "Cargo.toml").unwrap();
+        let (function, event_source, _) = layers.settings(environment, &flags(given)).unwrap();
+        (function, event_source)
     }
 
     fn refused(metadata: Value) -> String {
@@ -362,7 +380,8 @@ mod tests {
     #[test]
     fn a_service_without_settings_has_1_0s_defaults() {
         let metadata = Layers::read(&Value::Null, "Cargo.toml").unwrap();
-        let (function, event_source) = metadata.settings(Some("staging"), &SettingsFlags::default()).unwrap();
+        let (function, event_source, stack) = metadata.settings(Some("staging"), &SettingsFlags::default()).unwrap();
+        assert_eq!(stack.prefix, None);
         assert_eq!((function.memory(), function.timeout()), (128, 60));
         assert_eq!(event_source.batch_size(), 100);
     }
@@ -386,6 +405,19 @@ mod tests {
             let (function, event_source) = settings(metadata.clone(), other, "");
             assert_eq!((function.memory(), function.timeout(), event_source.batch_size()), (256, 10, 5));
         }
+    }
+
+    #[test]
+    fn a_prefix_is_the_manifests_and_an_environment_may_have_another() {
+        let prefix = |environment| {
+            let metadata = json!({ "streambot": {
+                "memory": 128, "prefix": "Orders", "environments": { "production": { "prefix": "Live" } },
+            } });
+            let layers = Layers::read(&metadata, "Cargo.toml").unwrap();
+            layers.settings(environment, &SettingsFlags::default()).unwrap().2.prefix.unwrap()
+        };
+        assert_eq!((prefix(None).as_str(), prefix(Some("production")).as_str()), ("Orders", "Live"));
+        assert!(refused(json!({ "prefix": 1 })).contains("`prefix` in [package.metadata.streambot] of Cargo.toml"));
     }
 
     #[test]

@@ -23,8 +23,19 @@ pub(crate) struct StackValues {
     pub(crate) execution_role: String,
     /// ARN of the stream the function consumes.
     pub(crate) stream: String,
+    /// ARN of the consumer with enhanced fan-out that the function reads the stream as, where the stack has one.
+    pub(crate) consumer: Option<String>,
+    /// ARN of what the stack has for batches that Lambda gives up on.
+    pub(crate) failure_destination: Option<String>,
     /// The function's log group, where the stack has one.
     pub(crate) log_group: Option<String>,
+}
+
+impl StackValues {
+    /// ARN of what the mapping reads: the consumer where there is one, else the stream itself.
+    pub(crate) fn event_source(&self) -> &str {
+        self.consumer.as_deref().unwrap_or(&self.stream)
+    }
 }
 
 /// A stack as the API describes it.
@@ -39,12 +50,13 @@ struct Stack {
     outputs: Vec<(String, String)>,
 }
 
-/// Reads the stack `name` and the Streambot stack it names.
+/// Reads the stack `name` and the Streambot stack it names. Where that stack's template holds several Streambots, `prefix`
+/// stands before the names of this one's outputs.
 ///
 /// # Errors
 /// Missing where one of them is not there; failed where it is being changed, was rolled back or did not come up, and where an
 /// output that Streambot needs is not among its outputs.
-pub(crate) async fn look_up(client: &Client, name: &str) -> Result<StackValues> {
+pub(crate) async fn look_up(client: &Client, name: &str, prefix: &str) -> Result<StackValues> {
     let (stack, resources) = tokio::join!(describe(client, name), resources(client, name));
     let mut stack = stack?.ok_or_else(|| {
         let region = client.config().region().map_or("the region", |region| region.as_ref());
@@ -55,7 +67,7 @@ pub(crate) async fn look_up(client: &Client, name: &str) -> Result<StackValues> 
     check_status(&stack)?;
     stack.resources = resources?;
 
-    let child_name = child_name(&stack)?;
+    let child_name = child_name(&stack, prefix)?;
     let child = if names(child_name, &stack) {
         stack.clone()
     } else {
@@ -65,7 +77,7 @@ pub(crate) async fn look_up(client: &Client, name: &str) -> Result<StackValues> 
         })?
     };
     check_status(&child)?;
-    values(&stack, &child)
+    values(&stack, &child, prefix)
 }
 
 /// Describes one stack, without its resources; nothing where there is no such stack.
@@ -155,8 +167,9 @@ fn check_status(stack: &Stack) -> Result<()> {
     })
 }
 
-fn child_name(stack: &Stack) -> Result<&str> {
-    find(&stack.outputs, CHILD).ok_or_else(|| {
+/// With a prefix, the output may have it or not: a small stack that names a shared one has no need to.
+fn child_name<'a>(stack: &'a Stack, prefix: &str) -> Result<&'a str> {
+    find(&stack.outputs, &format!("{prefix}{CHILD}")).or_else(|| find(&stack.outputs, CHILD)).ok_or_else(|| {
         Error::failed(format!("stack `{}` has no output `{CHILD}`", stack.name)).hint(format!(
             "add an output `{CHILD}` with the nested Streambot stack's ARN or name, or with \
              {{\"Ref\": \"AWS::StackName\"}} where the template holds Streambot's resources itself"
@@ -172,30 +185,50 @@ fn find<'a>(values: &'a [(String, String)], key: &str) -> Option<&'a str> {
     values.iter().find(|(name, value)| name == key && !value.is_empty()).map(|(_, value)| value.as_str())
 }
 
-fn values(stack: &Stack, child: &Stack) -> Result<StackValues> {
-    let output = |key: &str| find(&child.outputs, key).or_else(|| find(&stack.outputs, key));
+fn values(stack: &Stack, child: &Stack, prefix: &str) -> Result<StackValues> {
+    let output = |key: &str| {
+        let key = format!("{prefix}{key}");
+        find(&child.outputs, &key).or_else(|| find(&stack.outputs, &key)).map(str::to_owned)
+    };
     let required = |key: &str| {
-        output(key).map(str::to_owned).ok_or_else(|| {
-            Error::failed(format!("stack `{}` has no output `{key}`", child.name))
-                .hint("it must be a stack of Streambot's template: `streambot-deploy template` prints it")
+        output(key).ok_or_else(|| {
+            let hint = match prefix {
+                "" => "it must be a stack of Streambot's template: `streambot-deploy template` prints it".to_owned(),
+                _ => format!(
+                    "add `Streambot::prefixed(\"{prefix}\")` to its template, or correct `prefix` in Cargo.toml"
+                ),
+            };
+            Error::failed(format!("stack `{}` has no output `{prefix}{key}`", child.name)).hint(hint)
         })
     };
     Ok(StackValues {
         execution_role: required("LambdaExecutionRole")?,
         stream: required("KinesisStream")?,
-        log_group: output("LogGroup").map(str::to_owned),
+        consumer: output("StreamConsumer"),
+        failure_destination: output("FailureDestination"),
+        log_group: output("LogGroup"),
         masked: masked(stack).map(|(key, _)| key.clone()).collect(),
-        environment: environment(stack, child),
+        environment: environment(stack, child, prefix),
     })
 }
 
 /// The values of a service: `StackName`, then parameters, resources and outputs of its stack, then the Streambot stack's outputs. A
-/// later one wins, at the place of the first.
-fn environment(stack: &Stack, child: &Stack) -> Vec<(String, String)> {
+/// later one wins, at the place of the first. The runtime knows outputs without a prefix, so those that have it come last under
+/// their plain names.
+fn environment(stack: &Stack, child: &Stack, prefix: &str) -> Vec<(String, String)> {
     let stack_name = ("StackName".to_owned(), stack.name.clone());
     let told = stack.parameters.iter().filter(|parameter| !is_masked(parameter));
-    let all =
-        std::iter::once(&stack_name).chain(told).chain(&stack.resources).chain(&stack.outputs).chain(&child.outputs);
+    let plain = |(key, value): &(String, String)| {
+        let name = key.strip_prefix(prefix).filter(|name| !prefix.is_empty() && !name.is_empty())?;
+        Some((name.to_owned(), value.clone()))
+    };
+    let plain: Vec<(String, String)> = child.outputs.iter().filter_map(plain).collect();
+    let all = std::iter::once(&stack_name)
+        .chain(told)
+        .chain(&stack.resources)
+        .chain(&stack.outputs)
+        .chain(&child.outputs)
+        .chain(&plain);
 
     let mut values: Vec<(String, String)> = Vec::new();
     for (key, value) in all {
@@ -256,7 +289,7 @@ mod tests {
     #[test]
     fn the_environment_is_in_order_and_a_later_value_wins() {
         assert_eq!(
-            environment(&service(), &streambot()),
+            environment(&service(), &streambot(), ""),
             pairs(&[
                 ("StackName", "quakes-staging"),
                 ("Bucket", "output"),
@@ -271,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_masked_parameter_is_left_out_and_named() {
-        let values = values(&service(), &streambot()).unwrap();
+        let values = values(&service(), &streambot(), "").unwrap();
         assert_eq!(values.masked, ["Token"]);
         assert!(values.environment.iter().all(|(key, _)| key != "Token"));
         assert!(!is_masked(&("Stars".into(), "***".into())));
@@ -305,9 +338,39 @@ mod tests {
             ("KinesisStream", "arn:stream"),
             ("LogGroup", "quakes"),
         ]));
-        let values = values(&stack, &stack).unwrap();
+        let values = values(&stack, &stack, "").unwrap();
         assert_eq!(values.execution_role, "arn:role");
         assert_eq!(values.log_group.as_deref(), Some("quakes"));
+    }
+
+    #[test]
+    fn a_prefix_tells_apart_the_streambots_of_one_stack() {
+        let mut shared = Stack { name: "shop-production".into(), ..streambot() };
+        shared.outputs = pairs(&[
+            ("OrdersKinesisStream", "arn:orders"),
+            ("OrdersLambdaExecutionRole", "arn:orders-role"),
+            ("OrdersMetricName", "shop-production-Orders"),
+            ("PaymentsKinesisStream", "arn:payments"),
+            ("PaymentsLambdaExecutionRole", "arn:payments-role"),
+            ("PaymentsStreamConsumer", "arn:consumer"),
+            ("PaymentsFailureDestination", "arn:bucket"),
+            ("PaymentsMetricName", "shop-production-Payments"),
+            ("OrdersStreambotStack", "shop-production"),
+        ]);
+        let orders = values(&service(), &shared, "Orders").unwrap();
+        assert_eq!((orders.event_source(), orders.execution_role.as_str()), ("arn:orders", "arn:orders-role"));
+        assert_eq!(orders.failure_destination, None);
+        let payments = values(&service(), &shared, "Payments").unwrap();
+        assert_eq!((payments.event_source(), payments.stream.as_str()), ("arn:consumer", "arn:payments"));
+        assert_eq!(payments.failure_destination.as_deref(), Some("arn:bucket"));
+        assert_eq!(find(&payments.environment, "MetricName"), Some("shop-production-Payments"));
+        assert_eq!(find(&payments.environment, "KinesisStream"), Some("arn:payments"));
+
+        assert_eq!(child_name(&shared, "Orders").unwrap(), "shop-production");
+        assert_eq!(child_name(&service(), "Orders").unwrap(), "arn:child");
+        let report = values(&service(), &shared, "Refunds").unwrap_err().report();
+        assert!(report.contains("stack `shop-production` has no output `RefundsLambdaExecutionRole`"), "{report}");
+        assert!(report.contains("correct `prefix` in Cargo.toml"), "{report}");
     }
 
     #[test]
@@ -315,12 +378,12 @@ mod tests {
         for key in ["LambdaExecutionRole", "KinesisStream"] {
             let mut child = streambot();
             child.outputs.retain(|(name, _)| name != key);
-            let error = values(&service(), &child).unwrap_err();
+            let error = values(&service(), &child, "").unwrap_err();
             assert_eq!(error.to_string(), format!("stack `quakes-staging-StreambotStack-1` has no output `{key}`"));
         }
         let mut stack = service();
         stack.outputs.retain(|(name, _)| name != CHILD);
-        let error = child_name(&stack).unwrap_err();
+        let error = child_name(&stack, "").unwrap_err();
         assert_eq!(error.to_string(), "stack `quakes-staging` has no output `StreambotStack`");
     }
 

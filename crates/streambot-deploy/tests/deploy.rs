@@ -286,6 +286,94 @@ async fn the_examples_own_template_is_a_stack_that_names_itself() -> Result<()> 
 }
 
 #[tokio::test]
+async fn the_stacks_failure_destination_is_the_mappings_unless_the_settings_name_none() -> Result<()> {
+    let aws = Aws::new().await;
+    let service = Service::new("failing", &MOTO)?;
+    let child = "failing-StreambotStack";
+    aws.stack(child, &streambot_template()?, &[("FailureDestinationType", "SQS")]).await?;
+    aws.stack("failing-staging", &naming(child).to_string(), &[]).await?;
+    let stream = aws.output(child, "KinesisStream").await?;
+    let queue = aws.output(child, "FailureDestination").await?;
+    assert!(queue.starts_with("arn:aws:sqs:"), "{queue}");
+
+    let said = String::from_utf8(service.attempt(&["staging"])?.stderr)?;
+    assert!(
+        !said.contains("leave no trace") && !said.contains("blocks its shard") && !said.contains("queue"),
+        "{said}"
+    );
+    let destination = async || -> Result<Option<String>> {
+        let mappings = aws.mappings(&stream).await?;
+        let config = mappings[0].destination_config().and_then(|config| config.on_failure()?.destination());
+        Ok(config.map(str::to_owned))
+    };
+    assert_eq!(destination().await?, Some(queue));
+
+    // Another queue keeps its messages for four days, unless told otherwise; a stream its records for one.
+    let template =
+        json!({ "Resources": { "Queue": { "Type": "AWS::SQS::Queue", "Properties": { "QueueName": "patient" } } } });
+    aws.stack("failing-queue", &template.to_string(), &[]).await?;
+    let arn = "arn:aws:sqs:us-east-1:123456789012:patient";
+    let said = String::from_utf8(service.attempt(&["staging", "--on-failure", arn])?.stderr)?;
+    assert!(said.contains("warning: queue `patient` keeps messages for 345600 s"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_prefix_in_the_settings_chooses_among_the_streambots_of_one_stack() -> Result<()> {
+    let aws = Aws::new().await;
+    let service = Service::new("payments", &MOTO)?;
+    service.settings("prefix = \"Payments\"")?;
+    let mut template = streambot_infra::Template::new();
+    for prefix in ["Orders", "Payments"] {
+        streambot_infra::Streambot::prefixed(prefix).enhanced_fan_out(false).add_to(&mut template);
+    }
+    aws.stack("payments-staging", &template.build()?.to_string(), &[]).await?;
+    service.run(&["staging"])?;
+    assert_eq!(aws.mappings(&aws.output("payments-staging", "PaymentsKinesisStream").await?).await?.len(), 1);
+    assert_eq!(aws.mappings(&aws.output("payments-staging", "OrdersKinesisStream").await?).await?.len(), 0);
+    let role = aws.output("payments-staging", "PaymentsLambdaExecutionRole").await?;
+    assert_eq!(aws.function("payments-staging").await?.0.role(), Some(role.as_str()));
+    let values = dotenv(&std::fs::read(service.path(".env"))?)?;
+    assert!(values.contains(&("MetricName".to_owned(), "payments-staging-Payments".to_owned())), "{values:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stack_with_a_consumer_is_read_by_it_and_a_mapping_of_the_stream_is_not_doubled() -> Result<()> {
+    let aws = Aws::new().await;
+    let service = Service::new("fanned", &MOTO)?;
+    let mut template = naming("x");
+    let fanned = |consumer: Option<&str>, stream: &str| {
+        let mut outputs = json!({
+            "StreambotStack": { "Value": { "Ref": "AWS::StackName" } },
+            "KinesisStream": { "Value": stream },
+            "LambdaExecutionRole": { "Value": "arn:aws:iam::123456789012:role/lambda/fanned" },
+        });
+        if let Some(consumer) = consumer {
+            outputs["StreamConsumer"] = json!({ "Value": consumer });
+        }
+        outputs
+    };
+    aws.service("fanned-base").await?;
+    let stream = aws.output("fanned-base-StreambotStack", "KinesisStream").await?;
+    let consumer = format!("{stream}/consumer/fanned:1");
+    template["Outputs"] = fanned(Some(&consumer), &stream);
+    aws.stack("fanned-new", &template.to_string(), &[]).await?;
+    let planned = service.run(&["new", "--dry-run"])?;
+    let steps = planned["steps"].as_array().context("steps")?;
+    assert_eq!(steps.last(), Some(&json!(format!("create an event source mapping of {consumer}"))));
+
+    service.run(&["base"])?;
+    // The same function, whose stack has a consumer by now.
+    template["Outputs"] = fanned(Some(&consumer), &stream);
+    aws.cloudformation.update_stack().stack_name("fanned-base").template_body(template.to_string()).send().await?;
+    let said = service.fails(&["base"], 1)?;
+    assert!(said.contains("function `fanned-base` reads") && said.contains("directly"), "{said}");
+    assert!(said.contains("next: Lambda cannot move a mapping"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_dry_run_says_what_it_would_do_and_does_nothing() -> Result<()> {
     let aws = Aws::new().await;
     let service = Service::new("dry", &MOTO)?;

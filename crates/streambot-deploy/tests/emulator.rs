@@ -117,6 +117,13 @@ async fn an_invocation_answers_archives_counts_and_leaves_its_log() -> Result<()
     let answer = emulator.invoke(&documented_event(NO_QUAKE))?;
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": SEQUENCE_NUMBER }] }));
 
+    let lines = emulator.metric_lines();
+    let shown = shown_on_the_dashboard()?;
+    assert_eq!(shown.len(), 4, "{shown:?}");
+    for metric in shown {
+        assert!(announced(&lines[0]).contains(&metric), "{metric:?} is on the dashboard, and is not in {}", lines[0]);
+    }
+
     // A third answer comes only once the logs of the two before it are uploaded.
     let answer = emulator.invoke("[]")?;
     assert_eq!(answer["errorType"], "Function.EventUnreadable");
@@ -187,4 +194,34 @@ async fn a_broken_dotenv_is_an_init_error_that_names_the_file() -> Result<()> {
     assert_eq!(answer["errorType"], "Function.EnvironmentUnreadable", "{answer}\n{}", emulator.printed());
     assert!(answer["errorMessage"].as_str().is_some_and(|message| message.contains(".env")), "{answer}");
     Ok(())
+}
+
+/// Every metric of the namespace `streambot` that the dashboard shows, with its dimension.
+fn shown_on_the_dashboard() -> Result<Vec<(String, String)>> {
+    let streambot = streambot_infra::Streambot::new().dashboard(true).function_name("${FunctionName}");
+    let template = serde_json::to_value(streambot.template().build()?)?;
+    let body = &template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Join"][1];
+    let mut widgets = Vec::new();
+    for part in body.as_array().context("a body in parts")? {
+        if let Some(text) = part["Fn::Sub"][0].as_str() {
+            let list: Vec<Value> = serde_json::from_str(&format!("[{}]", text.trim_start_matches(',')))?;
+            widgets.extend(list);
+        }
+    }
+    let metrics = widgets.iter().filter_map(|widget| widget["properties"]["metrics"].as_array()).flatten();
+    let own = metrics.filter(|metric| metric[0] == "streambot");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(own.map(|metric| (text(&metric[1]), text(&metric[2]))).collect())
+}
+
+/// Every metric that a line announces, with its dimension; the contract's under the name its output has.
+fn announced(line: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().replace(STACK, "${MetricName}");
+    let directives = line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten();
+    directives
+        .flat_map(|directive| {
+            let metrics = directive["Metrics"].as_array().into_iter().flatten();
+            metrics.map(|metric| (text(&metric["Name"]), text(&directive["Dimensions"][0][0])))
+        })
+        .collect()
 }

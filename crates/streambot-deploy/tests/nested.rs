@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_cloudformation::types::{Capability, Parameter};
+use serde_json::json;
 
 use support::{REGION, Server, Service, dotenv, example_template, streambot_deploy, unzip};
 
@@ -90,4 +91,145 @@ fn values_in(bundle: &Path) -> Result<Vec<(String, String)>> {
     let files = unzip(bundle)?;
     let (_, _, contents) = files.iter().find(|(name, ..)| name == ".env").context("the bundle has a .env")?;
     dotenv(contents)
+}
+
+/// A stack of LocalStack's, by its name.
+struct Nested<'a> {
+    client: &'a aws_sdk_cloudformation::Client,
+    name: &'a str,
+}
+
+impl Nested<'_> {
+    async fn until(&self, wanted: &str) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let answer = self.client.describe_stacks().stack_name(self.name).send().await;
+            let status = match &answer {
+                Ok(answer) => answer.stacks()[0].stack_status().context("a stack has a status")?.as_str(),
+                Err(_) => "DELETE_COMPLETE",
+            };
+            if status == wanted {
+                return Ok(());
+            }
+            if !status.ends_with("_IN_PROGRESS") || Instant::now() > deadline {
+                let events = self.client.describe_stack_events().stack_name(self.name).send().await?;
+                bail!("{status}, not {wanted}: {:#?}", events.stack_events());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn update(&self, template: &str, parameters: &[(&str, &str)]) -> Result<()> {
+        let parameters = parameters
+            .iter()
+            .map(|(key, value)| Parameter::builder().parameter_key(*key).parameter_value(*value).build());
+        self.client
+            .update_stack()
+            .stack_name(self.name)
+            .template_body(template)
+            .set_parameters(Some(parameters.collect()))
+            .capabilities(Capability::CapabilityIam)
+            .send()
+            .await?;
+        self.until("UPDATE_COMPLETE").await
+    }
+
+    async fn outputs(&self) -> Result<Vec<(String, String)>> {
+        let answer = self.client.describe_stacks().stack_name(self.name).send().await?;
+        let outputs = answer.stacks()[0].outputs().iter();
+        let pair = |output: &aws_sdk_cloudformation::types::Output| {
+            Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()))
+        };
+        Ok(outputs.filter_map(pair).collect())
+    }
+}
+
+/// A stack with the logical ids, types, role paths, parameters and outputs that 1.0's template had: what an update in place has
+/// to keep. Its policies are of this test alone, the broad ones it is remembered for.
+fn streambot_1_0() -> String {
+    let optional = json!({ "Type": "String", "Default": "" });
+    let role = |service: &str, path: &str, actions: &str| {
+        json!({ "Type": "AWS::IAM::Role", "Properties": {
+            "Path": path,
+            "AssumeRolePolicyDocument": { "Version": "2012-10-17", "Statement": [
+                { "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole" },
+            ] },
+            "Policies": [{ "PolicyName": "ExecutionPolicy", "PolicyDocument": { "Version": "2012-10-17", "Statement": [
+                { "Effect": "Allow", "Action": actions, "Resource": { "Fn::GetAtt": ["Stream", "Arn"] } },
+            ] } }],
+        } })
+    };
+    let output = |value: serde_json::Value| json!({ "Value": value });
+    let template = json!({
+        "Parameters": {
+            "AlarmEmail": optional, "LogBucket": optional, "LogPrefix": optional, "KinesisStreamArn": optional,
+            "NumberOfShards": { "Type": "Number", "Default": 1 },
+        },
+        "Resources": {
+            "Stream": { "Type": "AWS::Kinesis::Stream", "Properties": { "ShardCount": { "Ref": "NumberOfShards" } } },
+            "AlarmSNS": { "Type": "AWS::SNS::Topic" },
+            "ErrorAlarm": { "Type": "AWS::CloudWatch::Alarm", "Properties": {
+                "Namespace": "streambot", "MetricName": { "Ref": "AWS::StackName" },
+                "Dimensions": [{ "Name": "Status", "Value": "Error" }],
+                "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 0,
+                "ComparisonOperator": "GreaterThanThreshold", "AlarmActions": [{ "Ref": "AlarmSNS" }],
+            } },
+            "ExecutionRole": role("lambda.amazonaws.com", "/lambda/", "kinesis:Get*"),
+            "ProviderRole": role("ec2.amazonaws.com", "/kinesis/", "kinesis:*"),
+        },
+        "Outputs": {
+            "KinesisStream": output(json!({ "Fn::GetAtt": ["Stream", "Arn"] })),
+            "LambdaExecutionRole": output(json!({ "Fn::GetAtt": ["ExecutionRole", "Arn"] })),
+            "LambdaExecutionRoleName": output(json!({ "Ref": "ExecutionRole" })),
+            "KinesisAdminRole": output(json!({ "Fn::GetAtt": ["ProviderRole", "Arn"] })),
+            "MetricName": output(json!({ "Ref": "AWS::StackName" })),
+            "LogBucket": output(json!({ "Ref": "LogBucket" })),
+            "LogPrefix": output(json!({ "Ref": "LogPrefix" })),
+            "StackRegion": output(json!({ "Ref": "AWS::Region" })),
+        },
+    });
+    template.to_string()
+}
+
+#[tokio::test]
+async fn a_stack_of_1_0_is_updated_in_place_changed_and_deleted() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let server = Server::localstack(folder.path())?;
+    let client = aws_sdk_cloudformation::Client::new(&server.config(REGION).await);
+    let stack = Nested { client: &client, name: "veteran" };
+    client
+        .create_stack()
+        .stack_name(stack.name)
+        .template_body(streambot_1_0())
+        .capabilities(Capability::CapabilityIam)
+        .send()
+        .await?;
+    stack.until("CREATE_COMPLETE").await?;
+    let before = stack.outputs().await?;
+
+    let template = String::from_utf8(streambot_deploy().arg("template").output()?.stdout)?;
+    stack.update(&template, &[]).await?;
+    let after = stack.outputs().await?;
+    for output @ (name, _) in &before {
+        // LocalStack makes a changed role anew, where AWS changes it in place.
+        let told =
+            if name.contains("Role") { after.iter().any(|(key, _)| key == name) } else { after.contains(output) };
+        assert!(told, "{output:?} is not among {after:?}");
+    }
+
+    stack
+        .update(&template, &[("FailureDestinationType", "S3"), ("EnhancedFanOut", "true"), ("RetentionHours", "48")])
+        .await?;
+    let outputs = stack.outputs().await?;
+    let value = |key: &str| outputs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    assert_eq!(
+        value("KinesisStream"),
+        before.iter().find(|(name, _)| name == "KinesisStream").map(|(_, value)| value.as_str())
+    );
+    assert!(value("FailureDestination").is_some_and(|arn| arn.starts_with("arn:aws:s3:::")), "{outputs:?}");
+    assert!(value("StreamConsumer").is_some_and(|arn| arn.contains("/consumer/veteran")), "{outputs:?}");
+    assert!(value("AlarmTopic").is_some_and(|arn| arn.starts_with("arn:aws:sns:")), "{outputs:?}");
+
+    client.delete_stack().stack_name(stack.name).send().await?;
+    stack.until("DELETE_COMPLETE").await
 }

@@ -50,13 +50,17 @@
 //! # Ok::<(), streambot_infra::TemplateError>(())
 //! ```
 //!
-//! Wherever a template takes a value, it takes an [`Intrinsic`] too: [`reference()`], [`get_att`], [`sub`], [`join`], [`if_`] or a
-//! pseudo parameter such as [`region`]. [`Template::build`] refuses a template in which one of them leads nowhere.
+//! Wherever a template takes a value, it takes an [`Intrinsic`] too: [`reference()`], [`get_att`], [`sub`], [`join`], [`select`],
+//! [`split`], [`if_`], [`import_value`] or a pseudo parameter such as [`region`]. Two Streambots fit in one template, each
+//! with a [prefix](Streambot::prefixed). [`Template::build`] refuses a template in which one of them leads nowhere.
 
 mod alarms;
+mod dashboard;
+mod failure;
 mod logs;
 mod roles;
 mod setting;
+mod settings;
 mod stream;
 mod streambot;
 mod template;
@@ -64,11 +68,13 @@ mod validation;
 mod value;
 
 pub use alarms::AlarmTopic;
+pub use failure::FailureDestination;
 pub use roles::Role;
-pub use stream::Stream;
+pub use stream::{Stream, StreamMode};
 pub use streambot::Streambot;
 pub use template::{Condition, Document, Output, Parameter, Resource, Template};
 pub use validation::TemplateError;
 pub use value::{
-    Intrinsic, Value, account_id, get_att, if_, join, no_value, partition, reference, region, stack_name, sub, sub_with,
+    Intrinsic, Value, account_id, get_att, if_, import_value, join, no_value, partition, reference, region, select,
+    split, stack_id, stack_name, sub, sub_with, url_suffix,
 };

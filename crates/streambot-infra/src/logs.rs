@@ -1,26 +1,24 @@
 //! The function's log group. The stack owns it, so that its retention is set and its name is known to the roles; a deploy
 //! sets it on the function.
 
+use serde_json::json;
+
 use crate::template::Resource;
-use crate::value::{Intrinsic, get_att, reference};
+use crate::value::Value;
 
 pub(crate) const LOGICAL_ID: &str = "LogGroup";
 
-/// How long log lines are kept, in days: one of the numbers that [CloudWatch Logs takes][aws].
+/// How many days [CloudWatch Logs can keep][aws] log lines.
 ///
 /// [aws]: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
-const RETENTION_DAYS: u32 = 30;
+pub(crate) const RETENTION_DAYS: [u32; 22] =
+    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
 /// The name is left to CloudFormation: a fixed one could exist already, as Lambda makes groups on its own.
-pub(crate) fn resource() -> Resource {
-    Resource::new("AWS::Logs::LogGroup").retain().property("RetentionInDays", RETENTION_DAYS)
-}
-
-pub(crate) fn name() -> Intrinsic {
-    reference(LOGICAL_ID)
-}
-
-/// The group and the log streams in it: this attribute ends in `:*`.
-pub(crate) fn arn_with_streams() -> Intrinsic {
-    get_att(LOGICAL_ID, "Arn")
+pub(crate) fn resource(retention_days: Value<u32>) -> Resource {
+    Resource::new("AWS::Logs::LogGroup")
+        .metadata("checkov", json!({ "skip": [
+            { "id": "CKV_AWS_158", "comment": "log groups are always encrypted; a key of one's own would have to let the region's CloudWatch Logs use it" },
+        ] }))
+        .property("RetentionInDays", retention_days)
 }

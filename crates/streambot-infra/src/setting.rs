@@ -4,17 +4,17 @@
 use serde_json::Value as Json;
 
 use crate::template::{Condition, Resource};
-use crate::value::{Value, if_, reference};
+use crate::value::{Value, if_, no_value, reference};
 
 /// A setting that is a parameter of the template until a value is given for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Setting<T> {
-    parameter: &'static str,
+    parameter: String,
     given: Option<Value<T>>,
 }
 
 impl<T: Clone> Setting<T> {
-    pub(crate) fn parameter(parameter: &'static str) -> Self {
+    pub(crate) fn parameter(parameter: String) -> Self {
         Self { parameter, given: None }
     }
 
@@ -23,32 +23,76 @@ impl<T: Clone> Setting<T> {
     }
 
     /// The parameter's name, while it is one.
-    pub(crate) fn as_parameter(&self) -> Option<&'static str> {
-        self.given.is_none().then_some(self.parameter)
+    pub(crate) fn as_parameter(&self) -> Option<&str> {
+        self.given.is_none().then_some(self.parameter.as_str())
     }
 
     /// What to write where the setting's value goes.
     pub(crate) fn value(&self) -> Value<T> {
-        self.given.clone().unwrap_or_else(|| reference(self.parameter).into())
+        self.given.clone().unwrap_or_else(|| reference(&self.parameter).into())
     }
 }
 
 impl Setting<String> {
     /// When there is a value: for a parameter, the stack finds out by a condition of this name.
-    pub(crate) fn present(&self, condition: &'static str) -> Presence {
+    pub(crate) fn present(&self, condition: String) -> Presence {
         match &self.given {
-            None => Presence::When(condition, Condition::not_empty(self.parameter)),
+            None => Presence::When(condition, Condition::not_empty(&self.parameter)),
             Some(Value::Literal(text)) if text.is_empty() => Presence::Never,
             Some(_) => Presence::Always,
         }
     }
 
     /// When there is none: the opposite of [`present`](Self::present).
-    pub(crate) fn absent(&self, condition: &'static str) -> Presence {
-        match self.present(condition) {
+    pub(crate) fn absent(&self, condition: String) -> Presence {
+        match self.present(String::new()) {
             Presence::Always => Presence::Never,
             Presence::Never => Presence::Always,
-            Presence::When(..) => Presence::When(condition, Condition::empty(self.parameter)),
+            Presence::When(..) => Presence::When(condition, Condition::empty(&self.parameter)),
+        }
+    }
+}
+
+impl Setting<u32> {
+    /// When there is a number other than 0, which stands for "leave it as it is".
+    pub(crate) fn set(&self, condition: String) -> Presence {
+        match &self.given {
+            None => Presence::When(condition, !Condition::equals(reference(&self.parameter), "0")),
+            Some(Value::Literal(0)) => Presence::Never,
+            Some(_) => Presence::Always,
+        }
+    }
+}
+
+/// One of a few values that a setting can have.
+pub(crate) trait Choice: Clone + PartialEq {
+    /// How a parameter writes it.
+    fn text(&self) -> &'static str;
+}
+
+impl Choice for bool {
+    fn text(&self) -> &'static str {
+        if *self { "true" } else { "false" }
+    }
+}
+
+impl<T: Choice> Setting<T> {
+    /// When the setting is `choice`: what is not a literal is for the stack to find out, by a condition of this name.
+    pub(crate) fn is(&self, choice: &T, condition: String) -> Presence {
+        match &self.given {
+            None => Presence::When(condition, Condition::equals(reference(&self.parameter), choice.text())),
+            Some(Value::Intrinsic(given)) => Presence::When(condition, Condition::equals(given.clone(), choice.text())),
+            Some(Value::Literal(given)) if given == choice => Presence::Always,
+            Some(Value::Literal(_)) => Presence::Never,
+        }
+    }
+
+    /// When the setting is anything but `choice`: the opposite of [`is`](Self::is).
+    pub(crate) fn is_not(&self, choice: &T, condition: String) -> Presence {
+        match self.is(choice, condition) {
+            Presence::Always => Presence::Never,
+            Presence::Never => Presence::Always,
+            Presence::When(name, condition) => Presence::When(name, !condition),
         }
     }
 }
@@ -59,15 +103,15 @@ pub(crate) enum Presence {
     Always,
     Never,
     /// Where the condition of this name holds.
-    When(&'static str, Condition),
+    When(String, Condition),
 }
 
 impl Presence {
     /// The condition to add to the template, where one is needed.
-    pub(crate) fn condition(&self) -> Option<(&'static str, Condition)> {
+    pub(crate) fn condition(&self) -> Option<(String, Condition)> {
         match self {
             Presence::Always | Presence::Never => None,
-            Presence::When(name, condition) => Some((name, condition.clone())),
+            Presence::When(name, condition) => Some((name.clone(), condition.clone())),
         }
     }
 
@@ -76,7 +120,16 @@ impl Presence {
         match self {
             Presence::Always => present.into(),
             Presence::Never => absent.into(),
-            Presence::When(condition, _) => if_(*condition, present.into(), absent.into()).into(),
+            Presence::When(condition, _) => if_(condition, present.into(), absent.into()).into(),
+        }
+    }
+
+    /// One piece of a list or one property, which is left out where it is not wanted.
+    pub(crate) fn piece(&self, piece: impl Into<Json>) -> Option<Json> {
+        match self {
+            Presence::Never => None,
+            Presence::Always => Some(piece.into()),
+            Presence::When(condition, _) => Some(if_(condition, piece, no_value()).into()),
         }
     }
 
@@ -85,7 +138,7 @@ impl Presence {
         match self {
             Presence::Always => Some(resource),
             Presence::Never => None,
-            Presence::When(condition, _) => Some(resource.condition(*condition)),
+            Presence::When(condition, _) => Some(resource.condition(condition)),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::value::{Value, reference};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Template {
     pub(crate) description: Option<String>,
+    metadata: Map<String, Json>,
     pub(crate) parameters: Vec<(String, Parameter)>,
     pub(crate) conditions: Vec<(String, Condition)>,
     pub(crate) resources: Vec<(String, Resource)>,
@@ -43,6 +44,12 @@ impl Template {
     /// Sets what the stack is for, as the console shows it: up to 1,024 bytes.
     pub fn description(&mut self, description: impl Into<String>) -> &mut Self {
         self.description = Some(description.into());
+        self
+    }
+
+    /// Sets a piece of metadata of the whole, such as `AWS::CloudFormation::Interface`.
+    pub fn metadata(&mut self, name: impl Into<String>, value: impl Into<Json>) -> &mut Self {
+        self.metadata.insert(name.into(), value.into());
         self
     }
 
@@ -70,6 +77,22 @@ impl Template {
     pub fn output(&mut self, name: impl Into<String>, output: Output) -> &mut Self {
         self.outputs.push((name.into(), output));
         self
+    }
+
+    /// Adds all parts of another template, under their own names.
+    pub(crate) fn append(&mut self, other: Template) {
+        self.parameters.extend(other.parameters);
+        self.conditions.extend(other.conditions);
+        self.resources.extend(other.resources);
+        self.outputs.extend(other.outputs);
+    }
+
+    /// Leaves out conditions that nothing names, then parameters that nothing refers to.
+    pub(crate) fn drop_unused(&mut self) {
+        let (_, conditions) = validation::named(self);
+        self.conditions.retain(|(name, _)| conditions.contains(name));
+        let (names, _) = validation::named(self);
+        self.parameters.retain(|(name, _)| names.contains(name));
     }
 
     /// Checks the whole and seals it.
@@ -102,6 +125,9 @@ impl Serialize for Document {
         sections.serialize_entry("AWSTemplateFormatVersion", "2010-09-09")?;
         if let Some(description) = &template.description {
             sections.serialize_entry("Description", description)?;
+        }
+        if !template.metadata.is_empty() {
+            sections.serialize_entry("Metadata", &template.metadata)?;
         }
         serialize_section(&mut sections, "Parameters", &template.parameters)?;
         serialize_section(&mut sections, "Conditions", &template.conditions)?;
@@ -145,6 +171,10 @@ pub struct Parameter {
     #[serde(skip_serializing_if = "Option::is_none")]
     min_value: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_value: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed_values: Vec<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     allowed_pattern: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     constraint_description: Option<String>,
@@ -158,6 +188,8 @@ impl Parameter {
             description: None,
             default: None,
             min_value: None,
+            max_value: None,
+            allowed_values: Vec::new(),
             allowed_pattern: None,
             constraint_description: None,
         }
@@ -191,6 +223,20 @@ impl Parameter {
     #[must_use]
     pub fn min_value(mut self, minimum: u64) -> Self {
         self.min_value = Some(minimum);
+        self
+    }
+
+    /// Sets the largest number that is accepted.
+    #[must_use]
+    pub fn max_value(mut self, maximum: u64) -> Self {
+        self.max_value = Some(maximum);
+        self
+    }
+
+    /// Sets the only values that are accepted.
+    #[must_use]
+    pub fn allowed_values(mut self, values: impl IntoIterator<Item = impl Into<Json>>) -> Self {
+        self.allowed_values = values.into_iter().map(Into::into).collect();
         self
     }
 
@@ -298,6 +344,33 @@ impl Resource {
     /// Sets a property: a literal, a [`Value`], an [`Intrinsic`](crate::Intrinsic) or any JSON.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<Json>) -> Self {
         self.properties.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets a property where there is a value for it.
+    pub(crate) fn optional_property(self, name: &'static str, value: Option<Json>) -> Self {
+        match value {
+            Some(value) => self.property(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds a tag, for a type whose property `Tags` is a list of `Key` and `Value`, as most types have it.
+    ///
+    /// ```
+    /// use streambot_infra::{Resource, stack_name};
+    ///
+    /// let queue = Resource::new("AWS::SQS::Queue").tag("team", "orders").tag("stack", stack_name());
+    /// # drop(queue);
+    /// ```
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<Value<String>>) -> Self {
+        let tag = json!({ "Key": key.into(), "Value": value.into() });
+        match self.properties.get_mut("Tags").and_then(Json::as_array_mut) {
+            Some(tags) => tags.push(tag),
+            None => {
+                self.properties.insert("Tags".to_owned(), json!([tag]));
+            }
+        }
         self
     }
 

@@ -116,6 +116,35 @@ pub(crate) fn check(template: &Template) -> Result<(), TemplateError> {
     check_circles(template, &waits)
 }
 
+/// All names that the template's parts refer to: those of parameters and resources, and those of conditions.
+pub(crate) fn named(template: &Template) -> (HashSet<String>, HashSet<String>) {
+    let mut mentions: Vec<Mention<'_>> = Vec::new();
+    for (_, condition) in &template.conditions {
+        collect(&condition.0, true, &mut mentions);
+    }
+    for (_, resource) in &template.resources {
+        mentions.extend(resource.condition.as_deref().map(Mention::Condition));
+        for property in resource.properties.values() {
+            collect(property, false, &mut mentions);
+        }
+    }
+    let values: Vec<Json> = template.outputs.iter().map(|(_, output)| output.value.clone().into()).collect();
+    for value in &values {
+        collect(value, false, &mut mentions);
+    }
+    mentions
+        .extend(template.outputs.iter().filter_map(|(_, output)| output.condition.as_deref().map(Mention::Condition)));
+    let mut names = HashSet::new();
+    let mut conditions = HashSet::new();
+    for mention in mentions {
+        match mention {
+            Mention::Name(name) | Mention::Resource(name) => names.insert(name.to_owned()),
+            Mention::Condition(name) => conditions.insert(name.to_owned()),
+        };
+    }
+    (names, conditions)
+}
+
 fn check_sizes(template: &Template) -> Result<(), TemplateError> {
     if template.resources.is_empty() {
         return Err(TemplateError::NoResource);

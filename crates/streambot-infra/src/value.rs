@@ -30,7 +30,8 @@ pub enum Value<T> {
 
 /// A CloudFormation function such as `Ref` or `Fn::Sub`, whatever the type of what it yields.
 ///
-/// Made by [`reference()`], [`get_att`], [`sub`], [`join`], [`if_`] and the pseudo parameters; see the
+/// Made by [`reference()`], [`get_att`], [`sub`], [`join`], [`select`], [`split`], [`if_`], [`import_value`] and the pseudo
+/// parameters; see the
 /// [intrinsic function reference][aws].
 ///
 /// [aws]: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
@@ -75,6 +76,28 @@ pub fn join(delimiter: impl Into<String>, parts: impl IntoIterator<Item = impl I
     Intrinsic(json!({ "Fn::Join": [delimiter.into(), parts] }))
 }
 
+/// `Fn::Select`: the element at `index`, from 0, of a list such as [`split`] or a parameter of a list type yields.
+///
+/// ```
+/// use streambot_infra::{Value, get_att, select, split};
+///
+/// let stream_name: Value<String> = select(1, split("/", get_att("Stream", "Arn"))).into();
+/// # drop(stream_name);
+/// ```
+pub fn select(index: u32, list: impl Into<Json>) -> Intrinsic {
+    Intrinsic(json!({ "Fn::Select": [index, list.into()] }))
+}
+
+/// `Fn::Split`: the parts of a text between its delimiters, as a list.
+pub fn split(delimiter: impl Into<String>, text: impl Into<Value<String>>) -> Intrinsic {
+    Intrinsic(json!({ "Fn::Split": [delimiter.into(), text.into()] }))
+}
+
+/// `Fn::ImportValue`: what another stack of the account and region exports under `name`.
+pub fn import_value(name: impl Into<Value<String>>) -> Intrinsic {
+    Intrinsic(json!({ "Fn::ImportValue": name.into() }))
+}
+
 /// `Fn::If`: `then` where the template's condition holds, `otherwise` where it does not.
 ///
 /// With [`no_value`] as one of the two, the property is there in one case only.
@@ -100,6 +123,16 @@ pub fn account_id() -> Intrinsic {
 /// `AWS::StackName`: the name of the stack itself; in a nested stack, the child's.
 pub fn stack_name() -> Intrinsic {
     reference("AWS::StackName")
+}
+
+/// `AWS::StackId`: the ARN of the stack itself; in a nested stack, the child's.
+pub fn stack_id() -> Intrinsic {
+    reference("AWS::StackId")
+}
+
+/// `AWS::URLSuffix`: the domain of AWS's addresses, `amazonaws.com` mostly.
+pub fn url_suffix() -> Intrinsic {
+    reference("AWS::URLSuffix")
 }
 
 /// `AWS::NoValue`: the property is left out, as if it had not been written.
@@ -163,6 +196,16 @@ mod tests {
             r#"{"Fn::Join":[":",["arn",{"Ref":"AWS::Partition"}]]}"#
         );
         assert_eq!(written(if_("Many", 4, no_value())), r#"{"Fn::If":["Many",4,{"Ref":"AWS::NoValue"}]}"#);
+        assert_eq!(
+            written(select(1, split("/", get_att("Stream", "Arn")))),
+            r#"{"Fn::Select":[1,{"Fn::Split":["/",{"Fn::GetAtt":["Stream","Arn"]}]}]}"#
+        );
+        assert_eq!(
+            written(import_value(sub("${AWS::StackName}-Topic"))),
+            r#"{"Fn::ImportValue":{"Fn::Sub":"${AWS::StackName}-Topic"}}"#
+        );
+        assert_eq!(written(stack_id()), r#"{"Ref":"AWS::StackId"}"#);
+        assert_eq!(written(url_suffix()), r#"{"Ref":"AWS::URLSuffix"}"#);
         assert_eq!(written(region()), r#"{"Ref":"AWS::Region"}"#);
         assert_eq!(written(account_id()), r#"{"Ref":"AWS::AccountId"}"#);
         assert_eq!(written(stack_name()), r#"{"Ref":"AWS::StackName"}"#);

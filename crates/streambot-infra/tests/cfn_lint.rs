@@ -1,4 +1,4 @@
-//! cfn-lint has nothing to say about any form of the template, informational checks included.
+//! cfn-lint and checkov have nothing to say about any form of the template, but for what its metadata gives a reason for.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use serde_json::Value as Json;
 use ways::{SETTINGS, WAYS, Way};
 
-/// Each setting in each way on its own, all of them in the same way, and in ways that all differ from their neighbours'.
-fn combinations() -> Vec<[Way; SETTINGS]> {
-    let mut combinations = Vec::new();
+/// How many templates are looked at: a minute's work for cfn-lint.
+const COMBINATIONS: usize = 200;
+
+/// All settings in the same way, each in each way on its own, and others that a fixed seed draws.
+fn combinations() -> BTreeSet<String> {
+    let mut combinations: Vec<[Way; SETTINGS]> = Vec::new();
     for way in WAYS {
         combinations.push([way; SETTINGS]);
         for setting in 0..SETTINGS {
@@ -22,40 +26,101 @@ fn combinations() -> Vec<[Way; SETTINGS]> {
             combinations.push(alone);
         }
     }
-    for step in 1..WAYS.len() {
-        for start in 0..WAYS.len() {
-            combinations.push(std::array::from_fn(|setting| WAYS[(start + setting * step) % WAYS.len()]));
-        }
+    let mut files = BTreeSet::new();
+    let mut seed: u64 = 2026;
+    let drawn = std::iter::repeat_with(|| {
+        std::array::from_fn(|_| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            WAYS[(seed >> 33) as usize % WAYS.len()]
+        })
+    });
+    let folder = folder();
+    for ways in combinations.into_iter().chain(drawn) {
+        let (form, template) = match files.len() {
+            COMBINATIONS => break,
+            count if count % 8 == 7 => ("two", ways::two_in_one(ways)),
+            count if count % 2 == 1 => ("composed", ways::template(ways, true)),
+            _ => ("standalone", ways::template(ways, false)),
+        };
+        let name: String = ways.map(|way| format!("{way:?}")[..1].to_owned()).concat();
+        let file = folder.join(format!("{form}-{name}.json"));
+        fs::write(&file, template.build().unwrap().to_string()).unwrap();
+        files.insert(file.display().to_string());
     }
-    combinations
+    files
+}
+
+fn folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("combinations");
+    fs::create_dir_all(&folder).unwrap();
+    folder
 }
 
 #[test]
 fn cfn_lint_finds_nothing_in_any_combination_of_settings() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cfn-lint");
-    fs::create_dir_all(&folder).unwrap();
-    let mut files = BTreeSet::new();
-    for ways in combinations() {
-        for (composed, form) in [(false, "standalone"), (true, "composed")] {
-            let template = ways::template(ways, composed).build().unwrap();
-            let name = ways.map(|way| format!("{way:?}")).join("-");
-            let file = folder.join(format!("{form}-{name}.json"));
-            fs::write(&file, template.to_string()).unwrap();
-            files.insert(file);
-        }
+    let files = Vec::from_iter(combinations());
+    let cfn_lint = tool("python/moto/bin/cfn-lint");
+    // What `-c I` includes is checked on top of the default. Two at once, on two halves.
+    let running: Vec<_> = files
+        .chunks(files.len().div_ceil(2))
+        .map(|files| {
+            let mut command = Command::new(&cfn_lint);
+            command.args(["--include-checks", "I", "--"]).args(files);
+            std::thread::spawn(move || command.output().unwrap())
+        })
+        .collect();
+    for thread in running {
+        let output = thread.join().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
+        assert!(output.status.success(), "cfn-lint ended with {}", output.status);
     }
-
-    let cfn_lint = test_tools().join("python/moto/bin/cfn-lint");
-    assert!(cfn_lint.exists(), "{} is missing: run ci/setup first", cfn_lint.display());
-    let output = Command::new(cfn_lint).args(["--include-checks", "I", "--"]).args(&files).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
-    assert!(output.status.success(), "cfn-lint ended with {}", output.status);
 }
 
-fn test_tools() -> PathBuf {
-    match env::var_os("STREAMBOT_TEST_TOOLS") {
+#[test]
+fn checkov_finds_nothing_that_has_no_reason() {
+    // Each form with all settings in one way, which together have every resource.
+    let folder = folder().with_file_name("checkov");
+    fs::create_dir_all(&folder).unwrap();
+    for way in WAYS {
+        let ways = [way; SETTINGS];
+        for (form, template) in [
+            ("standalone", ways::template(ways, false)),
+            ("composed", ways::template(ways, true)),
+            ("two", ways::two_in_one(ways)),
+        ] {
+            fs::write(folder.join(format!("{form}-{way:?}.json")), template.build().unwrap().to_string()).unwrap();
+        }
+    }
+    let output = Command::new(tool("python/checkov/bin/checkov"))
+        .args(["--framework", "cloudformation", "--skip-download", "--output", "json", "--directory"])
+        .arg(&folder)
+        .output()
+        .unwrap();
+    let report: Json = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let found = |kind: &str| -> Vec<Json> {
+        let checks = report["results"][kind].as_array().unwrap().iter();
+        // The resources that a template is wired to here are not Streambot's.
+        checks.filter(|check| !check["resource"].as_str().unwrap().contains(".My")).cloned().collect()
+    };
+    let failed: Vec<String> =
+        found("failed_checks").iter().map(|check| format!("{} {}", check["check_id"], check["resource"])).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    for skipped in found("skipped_checks") {
+        let reason = skipped["check_result"]["suppress_comment"].as_str().unwrap_or_default();
+        assert!(reason.len() > 20, "{} has no reason at {}", skipped["check_id"], skipped["resource"]);
+    }
+    assert!(report["summary"]["passed"].as_u64().unwrap() > 200, "{}", report["summary"]);
+    assert_eq!(report["summary"]["parsing_errors"], 0);
+}
+
+fn tool(path: &str) -> PathBuf {
+    let tools = match env::var_os("STREAMBOT_TEST_TOOLS") {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-tools"),
-    }
+    };
+    let tool = tools.join(path);
+    assert!(tool.exists(), "{} is missing: run ci/setup first", tool.display());
+    tool
 }

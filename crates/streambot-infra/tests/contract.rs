@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value as Json, json};
-use streambot_infra::{Document, Parameter, Resource, Streambot, Template, get_att, reference};
+use streambot_infra::{Document, FailureDestination, Parameter, Resource, Streambot, Template, get_att, reference};
 
 fn json(document: &Document) -> Json {
     serde_json::to_value(document).unwrap()
@@ -26,14 +26,42 @@ fn names(section: &Json) -> Vec<&str> {
 #[test]
 fn parameters_are_all_optional() {
     let template = standalone(Streambot::new());
-    assert_eq!(
-        names(&template["Parameters"]),
-        ["AlarmEmail", "LogBucket", "LogPrefix", "KinesisStreamArn", "NumberOfShards", "FunctionName"]
-    );
+    let contract = ["AlarmEmail", "LogBucket", "LogPrefix", "KinesisStreamArn", "NumberOfShards", "FunctionName"];
+    assert_eq!(names(&template["Parameters"])[..6], contract);
     for (name, parameter) in template["Parameters"].as_object().unwrap() {
-        let default = if name == "NumberOfShards" { json!(1) } else { json!("") };
-        assert_eq!(parameter["Default"], default, "{name}");
+        assert!(!parameter["Default"].is_null(), "{name} is optional");
     }
+    let default = |name: &str| template["Parameters"][name]["Default"].clone();
+    for name in
+        ["AlarmEmail", "LogBucket", "LogPrefix", "KinesisStreamArn", "FunctionName", "StreamKeyArn", "AlarmKeyArn"]
+    {
+        assert_eq!(default(name), "", "{name}");
+    }
+    assert_eq!(default("NumberOfShards"), 1);
+    assert_eq!(default("StreamMode"), "PROVISIONED");
+    assert_eq!(default("FailureDestinationType"), "NONE");
+    for name in ["ShardLevelMetrics", "EnhancedFanOut", "DashboardEnabled"] {
+        assert_eq!(default(name), "false", "{name}");
+    }
+    // What an update without values must not change on a stream that exists.
+    for name in ["RetentionHours", "MaxRecordSizeInKiB"] {
+        assert_eq!(default(name), "0", "{name}");
+    }
+}
+
+#[test]
+fn what_is_left_as_it_is_has_no_value() {
+    let template = standalone(Streambot::new());
+    let stream = &template["Resources"]["Stream"]["Properties"];
+    let left = json!({ "Ref": "AWS::NoValue" });
+    for property in ["RetentionPeriodHours", "MaxRecordSizeInKiB", "DesiredShardLevelMetrics"] {
+        assert_eq!(stream[property]["Fn::If"][2], left, "{property}");
+    }
+    assert_eq!(stream["ShardCount"]["Fn::If"], json!(["IsOnDemand", left, { "Ref": "NumberOfShards" }]));
+    assert_eq!(
+        template["Conditions"]["HasRetentionHours"],
+        json!({ "Fn::Not": [{ "Fn::Equals": [{ "Ref": "RetentionHours" }, "0"] }] })
+    );
 }
 
 #[test]
@@ -67,7 +95,8 @@ fn outputs_are_those_of_the_contract_in_both_forms() {
         "LogGroup",
         "StackRegion",
     ];
-    assert_eq!(names(&standalone(Streambot::new())["Outputs"]), contract);
+    let others = ["AlarmTopic", "StreamConsumer", "FailureDestination", "DashboardName"];
+    assert_eq!(names(&standalone(Streambot::new())["Outputs"]), [&contract[..], &others].concat());
 
     let composed = composed(Streambot::new());
     assert_eq!(names(&composed["Outputs"])[..10], contract);
@@ -98,9 +127,14 @@ fn a_setting_given_in_code_is_no_parameter_any_more() {
             .number_of_shards(4)
             .function_name("orders-production"),
     );
-    assert_eq!(template["Parameters"], Json::Null);
-    assert_eq!(template["Conditions"], Json::Null);
-    assert_eq!(template["Resources"]["Stream"]["Properties"]["ShardCount"], 4);
+    for name in ["AlarmEmail", "LogBucket", "LogPrefix", "KinesisStreamArn", "NumberOfShards", "FunctionName"] {
+        assert_eq!(template["Parameters"][name], Json::Null, "{name}");
+    }
+    for name in ["CreateStream", "LogToS3", "HasLogPrefix", "HasAlarmEmail", "HasFunctionName"] {
+        assert_eq!(template["Conditions"][name], Json::Null, "{name}");
+    }
+    assert_eq!(template["Outputs"]["LogBucket"]["Value"], "acme-logs");
+    assert_eq!(template["Resources"]["Stream"]["Properties"]["ShardCount"]["Fn::If"][2], 4);
     assert_eq!(
         template["Resources"]["AlarmSNS"]["Properties"]["Subscription"],
         json!([{ "Protocol": "email", "Endpoint": "on-call@example.org" }])
@@ -110,9 +144,10 @@ fn a_setting_given_in_code_is_no_parameter_any_more() {
 
 #[test]
 fn an_empty_literal_switches_its_part_off() {
-    let template = standalone(Streambot::new().alarm_email("").log_bucket("").function_name(""));
+    let template = standalone(Streambot::new().alarm_email("").alarm_key_arn("").log_bucket("").function_name(""));
     let resources = template["Resources"].as_object().unwrap();
-    assert_eq!(names(&template["Conditions"]), ["CreateStream"]);
+    assert_eq!(template["Conditions"]["LogToS3"], Json::Null);
+    assert_eq!(template["Conditions"]["HasLogPrefix"], Json::Null);
     assert!(!resources.contains_key("LogPolicy"));
     assert!(!resources.contains_key("FunctionErrorAlarm"));
     assert!(!resources.contains_key("FunctionThrottleAlarm"));
@@ -145,76 +180,242 @@ fn a_composed_stack_knows_the_functions_name_unless_told_another() {
 #[test]
 fn what_holds_data_outlives_the_stack() {
     let template = standalone(Streambot::new());
-    for logical_id in ["Stream", "LogGroup"] {
+    for logical_id in ["Stream", "LogGroup", "FailureBucket", "FailureQueue"] {
         let resource = &template["Resources"][logical_id];
         assert_eq!(resource["DeletionPolicy"], "RetainExceptOnCreate", "{logical_id}");
         assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{logical_id}");
     }
+    let asked = standalone(Streambot::new().delete_data_with_stack());
+    for logical_id in ["Stream", "LogGroup", "FailureBucket", "FailureQueue"] {
+        assert_eq!(asked["Resources"][logical_id]["DeletionPolicy"], "Delete", "{logical_id}");
+    }
+}
+
+/// What a role may do, one line an action and resource, and the condition there is.
+fn rights(template: &Json, role: &str) -> Vec<String> {
+    let properties = &template["Resources"][role]["Properties"];
+    let inline = properties["Policies"].as_array().unwrap().iter().map(|policy| &policy["PolicyDocument"]);
+    let attached = template["Resources"].as_object().unwrap().values().filter(|resource| {
+        resource["Type"] == "AWS::IAM::Policy" && resource["Properties"]["Roles"] == json!([{ "Ref": role }])
+    });
+    let mut rights = Vec::new();
+    for document in inline.chain(attached.map(|policy| &policy["Properties"]["PolicyDocument"])) {
+        assert_eq!(document["Version"], "2012-10-17", "{role}");
+        for statement in document["Statement"].as_array().unwrap() {
+            assert_eq!(statement["Effect"], "Allow", "{role}");
+            for action in statement["Action"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    let condition = statement.get("Condition").map(|condition| format!(" if {condition}"));
+                    let action = action.as_str().unwrap();
+                    rights.push(format!("{action} on {resource}{}", condition.unwrap_or_default()));
+                }
+            }
+        }
+    }
+    rights.sort();
+    rights
+}
+
+fn on(resource: Json, actions: &[&str]) -> Vec<String> {
+    actions.iter().map(|action| format!("{action} on {resource}")).collect()
+}
+
+const READ: [&str; 5] = [
+    "kinesis:DescribeStream",
+    "kinesis:DescribeStreamSummary",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:ListShards",
+];
+const ADMINISTER: [&str; 15] = [
+    "kinesis:DecreaseStreamRetentionPeriod",
+    "kinesis:DescribeStream",
+    "kinesis:DescribeStreamSummary",
+    "kinesis:DisableEnhancedMonitoring",
+    "kinesis:EnableEnhancedMonitoring",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:IncreaseStreamRetentionPeriod",
+    "kinesis:ListShards",
+    "kinesis:ListTagsForStream",
+    "kinesis:MergeShards",
+    "kinesis:PutRecord",
+    "kinesis:PutRecords",
+    "kinesis:SplitShard",
+    "kinesis:UpdateShardCount",
+];
+
+/// Asserts that each role may do exactly this, whichever order it is said in.
+fn assert_rights(
+    streambot: Streambot,
+    execution: &[Vec<String>],
+    invocation: &[Vec<String>],
+    provider: &[Vec<String>],
+) {
+    let template = standalone(streambot);
+    for (role, expected) in [("ExecutionRole", execution), ("InvocationRole", invocation), ("ProviderRole", provider)] {
+        let mut expected = expected.concat();
+        expected.sort();
+        assert_eq!(rights(&template, role), expected, "{role}");
+    }
+}
+
+/// No part that a parameter could switch on.
+fn plain() -> Streambot {
+    Streambot::new()
+        .kinesis_stream_arn("")
+        .log_bucket("")
+        .stream_key_arn("")
+        .enhanced_fan_out(false)
+        .failure_destination(FailureDestination::None)
+}
+
+fn arn(logical_id: &str) -> Json {
+    json!({ "Fn::GetAtt": [logical_id, "Arn"] })
 }
 
 #[test]
 fn each_role_may_do_exactly_this() {
+    let read = on(arn("Stream"), &READ);
+    let write_logs = on(arn("LogGroup"), &["logs:CreateLogStream", "logs:PutLogEvents"]);
+    assert_rights(plain(), &[read.clone(), write_logs], &[read], &[on(arn("Stream"), &ADMINISTER)]);
+}
+
+#[test]
+fn each_role_may_do_exactly_this_with_a_consumer_a_key_a_bucket_traces_and_a_vpc() {
+    let key = "arn:aws:kms:eu-west-1:123456789012:key/1";
+    let own = r#" if {"StringEquals":{"s3:ResourceAccount":{"Ref":"AWS::AccountId"}}}"#;
+    let objects = json!({ "Fn::Sub": ["${Bucket}/*", { "Bucket": arn("FailureBucket") }] });
+    let read = [
+        on(arn("Stream"), &READ),
+        on(json!({ "Fn::GetAtt": ["Consumer", "ConsumerARN"] }), &["kinesis:SubscribeToShard"]),
+        on(json!(key), &["kms:Decrypt"]),
+    ]
+    .concat();
+    let write = [
+        on(arn("LogGroup"), &["logs:CreateLogStream", "logs:PutLogEvents"]),
+        vec![format!("s3:PutObject on {objects}{own}"), format!("s3:ListBucket on {}{own}", arn("FailureBucket"))],
+        on(json!(key), &["kms:GenerateDataKey"]),
+        on(json!("*"), &["xray:PutTelemetryRecords", "xray:PutTraceSegments"]),
+        on(
+            json!("*"),
+            &[
+                "ec2:AssignPrivateIpAddresses",
+                "ec2:CreateNetworkInterface",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSubnets",
+                "ec2:UnassignPrivateIpAddresses",
+            ],
+        ),
+    ]
+    .concat();
+    let administer = [on(arn("Stream"), &ADMINISTER), on(json!(key), &["kms:Decrypt", "kms:GenerateDataKey"])].concat();
+    assert_rights(
+        plain().enhanced_fan_out(true).stream_key_arn(key).failure_destination(FailureDestination::S3).tracing().vpc(),
+        &[read.clone(), write],
+        &[read],
+        &[administer],
+    );
+}
+
+#[test]
+fn a_failure_queue_may_be_written_by_the_function_only() {
+    let read = on(arn("Stream"), &READ);
+    let write = [
+        on(arn("LogGroup"), &["logs:CreateLogStream", "logs:PutLogEvents"]),
+        on(arn("FailureQueue"), &["sqs:SendMessage"]),
+    ]
+    .concat();
+    assert_rights(
+        plain().failure_destination(FailureDestination::Sqs),
+        &[read.clone(), write],
+        &[read],
+        &[on(arn("Stream"), &ADMINISTER)],
+    );
+}
+
+#[test]
+fn what_a_parameter_switches_on_brings_its_rights_along() {
     let template = standalone(Streambot::new());
-    let stream = json!([{ "Fn::If": [
-        "CreateStream", { "Fn::GetAtt": ["Stream", "Arn"] }, { "Ref": "KinesisStreamArn" }
-    ] }]);
-    let read = json!({
-        "Effect": "Allow",
-        "Action": [
-            "kinesis:DescribeStream",
-            "kinesis:DescribeStreamSummary",
-            "kinesis:GetRecords",
-            "kinesis:GetShardIterator",
-            "kinesis:ListShards",
-        ],
-        "Resource": stream,
-    });
-    let write_logs = json!({
-        "Effect": "Allow",
-        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-        "Resource": [{ "Fn::GetAtt": ["LogGroup", "Arn"] }],
-    });
-    let administer = json!({
-        "Effect": "Allow",
-        "Action": [
-            "kinesis:DecreaseStreamRetentionPeriod",
-            "kinesis:DescribeStream",
-            "kinesis:DescribeStreamSummary",
-            "kinesis:DisableEnhancedMonitoring",
-            "kinesis:EnableEnhancedMonitoring",
-            "kinesis:GetRecords",
-            "kinesis:GetShardIterator",
-            "kinesis:IncreaseStreamRetentionPeriod",
-            "kinesis:ListShards",
-            "kinesis:ListTagsForStream",
-            "kinesis:MergeShards",
-            "kinesis:PutRecord",
-            "kinesis:PutRecords",
-            "kinesis:SplitShard",
-            "kinesis:UpdateShardCount",
-        ],
-        "Resource": stream,
-    });
-    for (role, service, statements) in [
-        ("ExecutionRole", "lambda.amazonaws.com", json!([read, write_logs])),
-        ("InvocationRole", "lambda.amazonaws.com", json!([read])),
-        ("ProviderRole", "ec2.amazonaws.com", json!([administer])),
+    let statements =
+        &template["Resources"]["ExecutionRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"];
+    let conditions: Vec<&Json> =
+        statements.as_array().unwrap().iter().filter_map(|statement| statement["Fn::If"].get(0)).collect();
+    assert_eq!(
+        conditions,
+        ["HasConsumer", "HasStreamKey", "FailuresToS3", "FailuresToS3", "FailuresToS3", "FailuresToSqs"]
+    );
+}
+
+#[test]
+fn only_the_service_of_a_role_can_assume_it() {
+    let template = standalone(Streambot::new());
+    for (role, service) in [
+        ("ExecutionRole", "lambda.amazonaws.com"),
+        ("InvocationRole", "lambda.amazonaws.com"),
+        ("ProviderRole", "ec2.amazonaws.com"),
     ] {
-        let properties = &template["Resources"][role]["Properties"];
-        let trust = &properties["AssumeRolePolicyDocument"];
-        let policies = properties["Policies"].as_array().unwrap();
-        assert_eq!(policies.len(), 1, "{role}");
-        assert_eq!(policies[0]["PolicyDocument"]["Statement"], statements, "{role}");
-        assert_eq!(policies[0]["PolicyDocument"]["Version"], "2012-10-17", "{role}");
-        assert_eq!(trust["Version"], "2012-10-17", "{role}");
         assert_eq!(
-            trust["Statement"],
-            json!([{
+            template["Resources"][role]["Properties"]["AssumeRolePolicyDocument"],
+            json!({ "Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": { "Service": service }, "Action": "sts:AssumeRole"
-            }]),
+            }] }),
             "{role}"
         );
     }
+}
+
+#[test]
+fn every_star_has_a_reason_in_its_metadata() {
+    let template = standalone(Streambot::new().tracing().vpc());
+    for (logical_id, resource) in template["Resources"].as_object().unwrap() {
+        let properties = resource["Properties"].to_string();
+        if [r#""Resource":["*"]"#, r#""Resource":"*""#, r#""Principal":"*""#]
+            .iter()
+            .any(|star| properties.contains(star))
+        {
+            assert!(resource["Metadata"]["Reason"].is_string(), "{logical_id}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_queue_forgets_before_the_stream_does() {
+    let template = standalone(Streambot::new());
+    let queue = &template["Resources"]["FailureQueue"]["Properties"];
+    assert_eq!(queue["SqsManagedSseEnabled"], true);
+    // The shortest retention of a stream, in seconds.
+    assert!(queue["MessageRetentionPeriod"].as_u64().unwrap() <= 24 * 3600);
+}
+
+#[test]
+fn two_streambots_share_no_name_but_those_of_the_template() {
+    let mut template = Template::new();
+    for prefix in ["Orders", "Payments"] {
+        Streambot::prefixed(prefix).add_to(&mut template);
+    }
+    let template = json(&template.build().unwrap());
+    for section in ["Parameters", "Conditions", "Resources", "Outputs"] {
+        let orders = names(&template[section]).into_iter().filter_map(|name| name.strip_prefix("Orders"));
+        let payments = names(&template[section]).into_iter().filter_map(|name| name.strip_prefix("Payments"));
+        assert!(orders.eq(payments), "{section}");
+    }
+    // Else the one's errors would ring the other's alarm.
+    let metric = |prefix: &str| template["Outputs"][format!("{prefix}MetricName")]["Value"].clone();
+    assert_eq!(metric("Orders"), json!({ "Fn::Sub": "${AWS::StackName}-Orders" }));
+    assert_ne!(metric("Orders"), metric("Payments"));
+}
+
+#[test]
+fn tags_are_on_what_can_be_tagged_in_place() {
+    let template = standalone(Streambot::new().tag("team", "orders").enhanced_fan_out(true));
+    let tags = json!([{ "Key": "team", "Value": "orders" }]);
+    for logical_id in ["Stream", "AlarmSNS", "ErrorAlarm", "LogGroup", "ExecutionRole", "FailureBucket", "FailureQueue"]
+    {
+        assert_eq!(template["Resources"][logical_id]["Properties"]["Tags"], tags, "{logical_id}");
+    }
+    assert_eq!(template["Resources"]["Consumer"]["Properties"]["Tags"], Json::Null, "a new tag would replace it");
 }
 
 #[test]

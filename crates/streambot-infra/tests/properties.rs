@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use streambot_infra::{
-    Condition, Intrinsic, Output, Parameter, Resource, Template, get_att, if_, no_value, reference, sub,
+    Condition, Intrinsic, Output, Parameter, Resource, Template, get_att, if_, import_value, no_value, reference,
+    select, split, sub,
 };
 use ways::{SETTINGS, WAYS, Way};
 
 fn any_ways() -> impl Strategy<Value = [Way; SETTINGS]> {
-    prop::array::uniform6(prop::sample::select(&WAYS))
+    prop::array::uniform16(prop::sample::select(&WAYS))
 }
 
 /// So few names that many templates are sound by luck, and many are not.
@@ -45,6 +46,8 @@ fn any_intrinsic() -> impl Strategy<Value = Intrinsic> {
         any_resource_id().prop_map(|name| get_att(name, "Arn")),
         any_parameter().prop_map(|name| sub(format!("${{AWS::Region}} ${{{name}}}"))),
         any_resource_id().prop_map(|name| sub(format!("${{!Literal}}/${{{name}.Arn}}"))),
+        any_resource_id().prop_map(|name| select(1, split("/", get_att(name, "Arn")))),
+        any_parameter().prop_map(|name| import_value(reference(name))),
         Just(no_value()),
     ];
     leaf.prop_recursive(2, 4, 2, |inner| {
@@ -163,6 +166,16 @@ proptest! {
         prop_assert!(text.ends_with('\n'));
         prop_assert_eq!(&text, &ways::template(ways, composed).build().unwrap().to_string());
         prop_assert_eq!(dangling(&serde_json::to_value(&document).unwrap()), BTreeSet::new());
+    }
+
+    #[test]
+    fn two_streambots_of_any_settings_fit_in_one_template(ways in any_ways()) {
+        let document = ways::two_in_one(ways).build().unwrap();
+        let template = serde_json::to_value(&document).unwrap();
+        prop_assert_eq!(dangling(&template), BTreeSet::new());
+        for output in template["Outputs"].as_object().unwrap().keys() {
+            prop_assert!(output.starts_with("Orders") || output.starts_with("Payments"), "{}", output);
+        }
     }
 
     #[test]

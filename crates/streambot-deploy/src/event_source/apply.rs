@@ -13,25 +13,46 @@ use super::plan::{Plan, Setting, choose};
 use super::{EventSourceSettings, StartingPosition};
 use crate::aws::{failed, patiently};
 use crate::error::{Error, Result};
+use crate::stack::StackValues;
 
 /// How long Lambda may take to bring up a mapping.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Finds the mapping of `stream` to `function`. All mappings of the stream are read: Lambda's own filter by function would miss one
-/// that was made for the function itself or for another alias.
+/// Finds the mapping of the stack's event source to `function`. All mappings of the source are read: Lambda's own filter by
+/// function would miss one that was made for the function itself or for another alias.
 ///
 /// # Errors
-/// Failed where Lambda does not answer, and where there is more than one.
+/// Failed where Lambda does not answer, where there is more than one, and where the function reads the stream directly while the
+/// stack has a consumer for it: Lambda cannot move a mapping from one to the other, and both would hand it every record.
 pub(crate) async fn find(
     client: &Client,
-    stream: &str,
+    stack: &StackValues,
     function: &str,
 ) -> Result<Option<EventSourceMappingConfiguration>> {
-    let pages = client.list_event_source_mappings().event_source_arn(stream).into_paginator().items().send();
+    let Some(consumer) = &stack.consumer else { return mapping_of(client, &stack.stream, function).await };
+    let (of_stream, of_consumer) =
+        tokio::try_join!(mapping_of(client, &stack.stream, function), mapping_of(client, consumer, function))?;
+    // A server may list the mappings of a consumer under its stream too.
+    match of_stream.filter(|mapping| mapping.event_source_arn() == Some(stack.stream.as_str())) {
+        None => Ok(of_consumer),
+        Some(mapping) => Err(Error::failed(format!(
+            "function `{function}` reads {} directly, by event source mapping {}, and its stack has consumer {consumer}",
+            stack.stream,
+            mapping.uuid().unwrap_or_default()
+        ))
+        .hint(
+            "Lambda cannot move a mapping: set EnhancedFanOut to false, or delete the mapping and deploy with \
+             --starting-position AT_TIMESTAMP and the time of its last record",
+        )),
+    }
+}
+
+async fn mapping_of(client: &Client, source: &str, function: &str) -> Result<Option<EventSourceMappingConfiguration>> {
+    let pages = client.list_event_source_mappings().event_source_arn(source).into_paginator().items().send();
     let mappings = pages
         .collect::<Result<Vec<_>, _>>()
         .await
-        .map_err(|error| failed(format!("listing the event source mappings of {stream}"), error))?;
+        .map_err(|error| failed(format!("listing the event source mappings of {source}"), error))?;
     choose(mappings, function)
 }
 
