@@ -578,3 +578,42 @@ fn another_processor_than_this_machines_needs_cargo_lambda() -> Result<()> {
     assert!(said.contains(&format!("this machine cannot build for Lambda's {other} without cargo-lambda")), "{said}");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_composed_stack_tells_every_output_and_each_is_right() -> Result<()> {
+    let aws = Aws::new().await;
+    let name = "composed-outputs";
+    let given = [("LogBucket", "logs"), ("LogPrefix", "live"), ("FailureDestinationType", "S3")];
+    aws.stack(name, &example_template("template")?, &given).await?;
+    let answer = aws.cloudformation.describe_stacks().stack_name(name).send().await?;
+    let outputs: std::collections::BTreeMap<_, _> = answer.stacks()[0]
+        .outputs()
+        .iter()
+        .filter_map(|output| Some((output.output_key()?, output.output_value()?)))
+        .collect();
+    let of = |key: &str| outputs.get(key).copied().with_context(|| format!("{key} is not among {outputs:?}"));
+
+    for (key, value) in [
+        ("MetricName", name),
+        ("StreambotStack", name),
+        ("LogBucket", "logs"),
+        ("LogPrefix", "live"),
+        ("StackRegion", REGION),
+    ] {
+        assert_eq!(of(key)?, value, "{key}");
+    }
+    let role = of("LambdaExecutionRoleName")?;
+    assert!(of("LambdaExecutionRole")?.ends_with(&format!(":role/lambda/{role}")), "{outputs:?}");
+    for (key, part) in [
+        ("KinesisStream", "arn:aws:kinesis:us-east-1:123456789012:stream/composed-outputs-Stream-"),
+        ("LambdaInvocationRole", "arn:aws:iam::123456789012:role/lambda/"),
+        ("KinesisAdminRole", "arn:aws:iam::123456789012:role/kinesis/"),
+        ("AlarmTopic", "arn:aws:sns:us-east-1:123456789012:"),
+        ("FailureDestination", "arn:aws:s3:::"),
+        ("LogGroup", ""),
+    ] {
+        let value = of(key)?;
+        assert!(value.starts_with(part) && value.len() > part.len(), "{key}: {value}");
+    }
+    Ok(())
+}
