@@ -62,7 +62,7 @@ fn a_duplicate_is_the_same_batch_again_before_the_next_one() {
     }
 }
 
-/// EVENT-SOURCE.md: throttles do not count as attempts.
+/// docs/event-source-mapping.md: throttles do not count as attempts.
 #[test]
 fn a_throttled_invocation_never_reaches_the_function_and_is_no_attempt() {
     let run = Local::function("").records(numbers(10)).with(&["--batch-size", "1", "--maximum-retry-attempts", "0"]);

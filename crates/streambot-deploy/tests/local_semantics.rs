@@ -1,4 +1,4 @@
-//! Drives functions through what EVENT-SOURCE.md says of an event source mapping and `local.rs` does not hold against it: how a
+//! Drives functions through what docs/event-source-mapping.md says of an event source mapping and `local.rs` does not hold against it: how a
 //! failed batch is split, filters, tumbling windows, and what attempts count. Each is a process of its own.
 
 #![allow(clippy::unwrap_used)]
