@@ -1,31 +1,123 @@
 //! The way to AWS: the region, the HTTP client, what an API error says, and which errors pass by themselves. It refuses to know any
 //! one service.
 
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls;
+use clap::Args;
 
 use crate::error::{Error, Result};
+use crate::progress;
 
 /// The region where nothing names one, as in Streambot 1.0.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// How long a call is repeated while its error passes by itself. A role is usable by Lambda some ten seconds after it was made.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Where on AWS, and how long to wait for it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "AWS")]
+pub(crate) struct AwsArguments {
+    #[command(flatten)]
+    pub(crate) region: RegionArguments,
 
-/// Reads AWS's own settings (environment, profile, instance); `AWS_ENDPOINT_URL` is among them. The region is the one given, else
-/// theirs, else us-east-1.
+    /// Seconds one attempt of an AWS call may take; an upload may take ten times as long
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    call_timeout: Seconds,
+
+    /// Attempts of an AWS call that is throttled, times out or is answered with a server error
+    #[arg(long, value_name = "ATTEMPTS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    call_attempts: u32,
+
+    /// Seconds before the second attempt; they double with each further one
+    #[arg(long, value_name = "SECONDS", default_value = "0.5")]
+    back_off: Seconds,
+
+    /// Seconds that a change on AWS may take to come about, or to be accepted
+    #[arg(long, value_name = "SECONDS", default_value = "300")]
+    wait_timeout: Seconds,
+}
+
+/// Which region.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RegionArguments {
+    /// AWS region [default: the one AWS's own settings name, else us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+}
+
+/// A time in seconds with a fraction, not negative.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        seconds.map(Self).ok_or_else(|| format!("{text} is no time in seconds, such as 0.5 or 60"))
+    }
+}
+
+/// The way to AWS: what every service's client is made of, and how long to wait for what AWS is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Aws {
+    pub(crate) config: SdkConfig,
+    pub(crate) patience: Patience,
+}
+
+impl Aws {
+    /// Reads AWS's own settings (environment, profile, instance); `AWS_ENDPOINT_URL` is among them.
+    pub(crate) async fn connect(arguments: &AwsArguments) -> Self {
+        let retry = RetryConfig::standard()
+            .with_max_attempts(arguments.call_attempts)
+            .with_initial_backoff(arguments.back_off.0);
+        let timeout = TimeoutConfig::builder().operation_attempt_timeout(arguments.call_timeout.0).build();
+        Self {
+            config: load(arguments.region.region.as_deref(), retry, timeout).await,
+            patience: Patience {
+                call: arguments.call_timeout.0,
+                back_off: arguments.back_off.0,
+                change: arguments.wait_timeout.0,
+            },
+        }
+    }
+
+    /// The region all calls go to.
+    pub(crate) fn region(&self) -> &str {
+        self.config.region().map_or(DEFAULT_REGION, |region| region.as_ref())
+    }
+}
+
+/// How long to wait for AWS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// One attempt of a call.
+    pub(crate) call: Duration,
+    /// Before the second attempt.
+    pub(crate) back_off: Duration,
+    /// Until a change is accepted, or has come about.
+    pub(crate) change: Duration,
+}
+
+/// Reads AWS's own settings, with its usual patience.
 pub(crate) async fn connect(region: Option<&str>) -> SdkConfig {
+    load(region, RetryConfig::standard().with_max_attempts(5), TimeoutConfig::builder().build()).await
+}
+
+/// The region is the one given, else that of AWS's own settings, else us-east-1.
+async fn load(region: Option<&str>, retry: RetryConfig, timeout: TimeoutConfig) -> SdkConfig {
     let settings = || {
         let http_client = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
         aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client)
-            .retry_config(RetryConfig::standard().with_max_attempts(5))
+            .retry_config(retry.clone())
+            .timeout_config(timeout.clone())
     };
     let in_region = async |region: &str| settings().region(Region::new(region.to_owned())).load().await;
     if let Some(region) = region {
@@ -92,35 +184,77 @@ fn passes_by_itself(code: &str, message: &str) -> bool {
     }
 }
 
-/// Calls until it works, the error is one that stays, or patience ends. Waits half a second at first, then twice as long each time,
-/// up to eight seconds.
-///
-/// # Errors
-/// The last error, as [`failed`] words it.
+impl Patience {
+    /// Calls until it works, the error is one that stays, or patience ends. Each wait is twice as long as the one before, up to eight
+    /// seconds, with jitter.
+    ///
+    /// # Errors
+    /// The last error.
+    pub(crate) async fn call<T, E, R>(
+        self,
+        doing: &str,
+        call: impl AsyncFn() -> Result<T, SdkError<E, R>>,
+    ) -> Result<T, SdkError<E, R>>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        let mut waits = self.waits();
+        loop {
+            let error = match call().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let message = error.as_service_error().and_then(|error| {
+                let (code, message) = (error.code()?, error.message()?);
+                passes_by_itself(code, message).then(|| message.to_owned())
+            });
+            let Some(message) = message else { return Err(error) };
+            progress::say(format!("waiting, {doing}: {message}"));
+            if !waits.wait().await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Waits that get longer, until the time for a change is over.
+    pub(crate) fn waits(self) -> Waits {
+        Waits { deadline: Instant::now() + self.change, next: self.back_off, longest: self.back_off * 16 }
+    }
+}
+
 pub(crate) async fn patiently<T, E, R>(doing: &str, call: impl AsyncFn() -> Result<T, SdkError<E, R>>) -> Result<T>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    let deadline = Instant::now() + PATIENCE;
-    let mut delay = Duration::from_millis(500);
-    loop {
-        let error = match call().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let message = error.as_service_error().and_then(|error| {
-            let (code, message) = (error.code()?, error.message()?);
-            passes_by_itself(code, message).then(|| message.to_owned())
-        });
-        match message {
-            Some(message) if Instant::now() + delay < deadline => {
-                eprintln!("waiting, {doing}: {message}");
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(Duration::from_secs(8));
-            }
-            _ => return Err(failed(doing, error)),
+    let patience = Patience {
+        call: Duration::from_secs(60),
+        back_off: Duration::from_millis(500),
+        change: Duration::from_secs(90),
+    };
+    patience.call(doing, call).await.map_err(|error| failed(doing, error))
+}
+
+/// Waits between looks at something that is to change.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    deadline: Instant,
+    next: Duration,
+    longest: Duration,
+}
+
+impl Waits {
+    /// Waits, or tells that the time is over.
+    pub(crate) async fn wait(&mut self) -> bool {
+        if Instant::now() + self.next > self.deadline {
+            return false;
         }
+        // Between half of it and all of it, so that two deploys do not ask in step.
+        let jitter = uuid::Uuid::new_v4().as_bytes()[0];
+        tokio::time::sleep(self.next / 2 + self.next / 2 * u32::from(jitter) / 255).await;
+        self.next = (self.next * 2).min(self.longest);
+        true
     }
 }
 

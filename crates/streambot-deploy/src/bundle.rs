@@ -14,11 +14,12 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::aws::Aws;
 use crate::cli::BundleArguments;
 use crate::error::{Error, Result};
 use crate::service::{Service, SettingsFlags};
 use crate::stack::StackValues;
-use crate::{aws, cli, dotenv, stack};
+use crate::{cli, dotenv, stack};
 use archive::Entry;
 
 /// What tells the runtime that the mapping honours a partial answer. A deploy sets ReportBatchItemFailures before new code goes
@@ -141,14 +142,14 @@ pub(crate) async fn run(arguments: BundleArguments) -> Result<()> {
         None => None,
         Some(environment) => {
             let name = service.stack_name(environment)?;
-            let config = aws::connect(arguments.region.region.as_deref()).await;
+            let config = Aws::connect(&arguments.aws).await.config;
             let client = aws_sdk_cloudformation::Client::new(&config);
             Some(stack::look_up(&client, &name, &service.prefix).await?)
         }
     };
     let profile = arguments.service.profile.as_deref();
     let bundle = make(&service, profile, values.as_ref(), Keep::Files)?;
-    cli::print(&Bundled::from(&bundle), arguments.output)
+    cli::print(&Bundled::from(&bundle), arguments.answer.output)
 }
 
 /// What the verb `bundle` answers.

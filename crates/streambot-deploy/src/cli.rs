@@ -7,8 +7,10 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use serde::Serialize;
 
+use crate::aws::AwsArguments;
 use crate::error::{Error, Result};
-use crate::service::{ServiceArguments, SettingsFlags};
+use crate::progress;
+use crate::service::{PackageArguments, Service, ServiceArguments, SettingsFlags};
 
 /// Deploy a Kinesis consumer to AWS Lambda with one command, and run it on a laptop first.
 #[derive(Debug, Parser)]
@@ -41,16 +43,17 @@ Exit codes:
   0  done
   1  failed
   2  bad usage or settings
-  3  the stack or function is not there";
+  3  the stack or function is not there
+  4  it would destroy something and was not confirmed";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Build the service, deploy its function and connect it to the stream
-    Deploy(DeployArguments),
+    Deploy(Box<DeployArguments>),
     /// Build the service and write build/bundle.zip; with an environment, its .env too
     // A bundle holds neither memory nor time.
     #[command(mut_arg("memory", |flag| flag.hide(true)), mut_arg("timeout", |flag| flag.hide(true)))]
-    Bundle(BundleArguments),
+    Bundle(Box<BundleArguments>),
     /// Print the CloudFormation template of a stream and its roles
     Template(crate::template::Arguments),
     /// Run the service on this machine, fed as Lambda would feed it
@@ -65,22 +68,62 @@ pub(crate) struct DeployArguments {
     #[arg(required = true)]
     environment: Option<String>,
 
-    #[command(flatten)]
-    pub(crate) region: RegionArguments,
-
     /// Say what would be done, and change nothing on AWS
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// How the result is printed on standard output
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArguments,
 
     #[command(flatten)]
     pub(crate) service: ServiceArguments,
 
     #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+
+    #[command(flatten)]
     pub(crate) settings: SettingsFlags,
+}
+
+/// Which deployed service is meant, alike for every verb that looks at one or changes it.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArguments {
+    /// Environment of the service; its stack and function are named after the package and it
+    pub(crate) environment: String,
+
+    #[command(flatten)]
+    pub(crate) answer: AnswerArguments,
+
+    #[command(flatten)]
+    pub(crate) package: PackageArguments,
+
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+}
+
+impl TargetArguments {
+    /// The service with the settings of the environment, and the name its stack and function have there.
+    ///
+    /// # Errors
+    /// Those of the service's manifest and settings.
+    pub(crate) fn service(&self) -> Result<(Service, String)> {
+        let arguments = ServiceArguments { package: self.package.clone(), ..ServiceArguments::default() };
+        let service = Service::load(&arguments, Some(&self.environment), &SettingsFlags::default())?;
+        let name = service.stack_name(&self.environment)?;
+        Ok((service, name))
+    }
+}
+
+/// How a verb answers, alike for every verb that talks to AWS.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AnswerArguments {
+    /// How the result is printed on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+
+    /// Tell warnings and errors only, no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// What a bundle is told.
@@ -90,25 +133,16 @@ pub(crate) struct BundleArguments {
     pub(crate) environment: Option<String>,
 
     #[command(flatten)]
-    pub(crate) region: RegionArguments,
-
-    /// How the result is printed on standard output
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: Output,
+    pub(crate) answer: AnswerArguments,
 
     #[command(flatten)]
     pub(crate) service: ServiceArguments,
 
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+
     #[command(flatten, next_help_heading = "Function")]
     pub(crate) function: crate::function::FunctionSettings,
-}
-
-/// Where on AWS.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct RegionArguments {
-    /// AWS region [default: the one AWS's own settings name, else us-east-1]
-    #[arg(long, value_name = "REGION")]
-    pub(crate) region: Option<String>,
 }
 
 /// How a verb's result is printed.
@@ -133,15 +167,23 @@ impl DeployArguments {
 pub(crate) async fn run() -> Result<()> {
     let cli = Cli::parse();
     match cli.verb {
-        Some(Verb::Deploy(arguments)) => crate::deploy::run(arguments).await,
-        Some(Verb::Bundle(arguments)) => crate::bundle::run(arguments).await,
+        Some(Verb::Deploy(arguments)) => deploy(*arguments).await,
+        Some(Verb::Bundle(arguments)) => {
+            progress::begin(arguments.answer.quiet);
+            crate::bundle::run(*arguments).await
+        }
         Some(Verb::Template(arguments)) => crate::template::run(&arguments),
         Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
         None => {
             refuse_a_verb(cli.deploy.environment())?;
-            crate::deploy::run(cli.deploy).await
+            deploy(cli.deploy).await
         }
     }
+}
+
+async fn deploy(arguments: DeployArguments) -> Result<()> {
+    progress::begin(arguments.answer.quiet);
+    crate::deploy::run(arguments).await
 }
 
 /// In the short form a verb after a flag would be taken for an environment: `streambot-deploy --region R local` must not deploy.

@@ -5,11 +5,12 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::aws::Aws;
 use crate::bundle::Keep;
 use crate::cli::DeployArguments;
 use crate::error::Result;
 use crate::service::Service;
-use crate::{aws, bundle, cli, event_source, function, stack};
+use crate::{bundle, cli, event_source, function, stack};
 
 /// Deploys the service to one environment, or says what that would do.
 ///
@@ -19,7 +20,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let environment = arguments.environment();
     let mut service = Service::load(&arguments.service, Some(environment), &arguments.settings)?;
     let name = service.stack_name(environment)?;
-    let config = aws::connect(arguments.region.region.as_deref()).await;
+    let config = Aws::connect(&arguments.aws).await.config;
     let cloudformation = aws_sdk_cloudformation::Client::new(&config);
     let lambda = aws_sdk_lambda::Client::new(&config);
 
@@ -27,7 +28,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let values = stack::look_up(&cloudformation, &name, &service.prefix).await?;
     service.event_source = service.event_source.with_failure_destination(values.failure_destination.as_deref());
     for warning in service.event_source.warnings() {
-        eprintln!("warning: {warning}");
+        crate::progress::warn(warning);
     }
     event_source::warn_of_queue(&config, service.event_source.on_failure(), &values.stream).await;
 
@@ -51,7 +52,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     if arguments.dry_run {
         let mut steps = function_plan.steps(&desired);
         steps.extend(mapping_plan.steps(values.event_source()));
-        return cli::print(&Planned { stack: &name, steps }, arguments.output);
+        return cli::print(&Planned { stack: &name, steps }, arguments.answer.output);
     }
 
     event_source::honour_partial_answers(&lambda, &mapping_plan).await?;
@@ -68,7 +69,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         event_source_mapping: &mapping,
         code_sha256: &bundle.code_sha256,
     };
-    cli::print(&answer, arguments.output)
+    cli::print(&answer, arguments.answer.output)
 }
 
 /// What a deploy answers.

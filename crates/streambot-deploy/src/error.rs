@@ -23,6 +23,7 @@ enum Kind {
     Failed,
     Usage,
     Missing,
+    Unconfirmed,
 }
 
 impl Error {
@@ -41,6 +42,11 @@ impl Error {
         Self::new(Kind::Missing, message)
     }
 
+    /// Something would be destroyed, or a place in a stream lost, and nobody said yes. Exit code 4; nothing was done.
+    pub(crate) fn unconfirmed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unconfirmed, message)
+    }
+
     fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None, source: None }
     }
@@ -57,12 +63,14 @@ impl Error {
         self
     }
 
-    /// What the process exits with: 1 failed, 2 bad usage or settings, 3 the stack or function is not there.
+    /// What the process exits with: 1 failed, 2 bad usage or settings, 3 the stack or function is not there, 4 it would
+    /// destroy something and was not confirmed.
     pub(crate) fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Missing => 3,
+            Kind::Unconfirmed => 4,
         }
     }
 
@@ -96,6 +104,7 @@ mod tests {
         assert_eq!(Error::failed("x").exit_code(), 1);
         assert_eq!(Error::usage("x").exit_code(), 2);
         assert_eq!(Error::missing("x").exit_code(), 3);
+        assert_eq!(Error::unconfirmed("x").exit_code(), 4);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 mod aws;
 mod bundle;
 mod cli;
+mod confirm;
 mod deploy;
 mod dotenv;
 mod error;
 mod event_source;
 mod function;
 mod local;
+mod progress;
 mod service;
 mod settings;
 mod stack;

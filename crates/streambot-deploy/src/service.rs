@@ -17,13 +17,8 @@ use crate::function::FunctionSettings;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Service")]
 pub(crate) struct ServiceArguments {
-    /// The service's Cargo.toml [default: the nearest one, from this folder upwards]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) manifest_path: Option<PathBuf>,
-
-    /// Package of the workspace to use [default: the manifest's own, or the only one with a binary]
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) package: Option<String>,
+    #[command(flatten)]
+    pub(crate) package: PackageArguments,
 
     /// Binary of the package to use [default: the package's default-run, or its only one]
     #[arg(long, value_name = "NAME")]
@@ -32,6 +27,19 @@ pub(crate) struct ServiceArguments {
     /// Cargo profile to build with [default: release, or dev for `local`]
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
+}
+
+/// Which package is the service.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Service")]
+pub(crate) struct PackageArguments {
+    /// The service's Cargo.toml [default: the nearest one, from this folder upwards]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifest_path: Option<PathBuf>,
+
+    /// Package of the workspace to use [default: the manifest's own, or the only one with a binary]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) package: Option<String>,
 }
 
 /// Settings given on the command line; they win over the manifest's.
@@ -83,11 +91,11 @@ impl Service {
     /// Bad usage where there is no such package or binary, where the choice is not clear, and where a setting is unknown or
     /// out of its range: the error names the key, the file and what is allowed.
     pub(crate) fn load(arguments: &ServiceArguments, environment: Option<&str>, flags: &SettingsFlags) -> Result<Self> {
-        let manifest_path = find_manifest(arguments.manifest_path.as_deref())?;
+        let manifest_path = find_manifest(arguments.package.manifest_path.as_deref())?;
         let metadata = MetadataCommand::new().manifest_path(&manifest_path).no_deps().exec().map_err(|error| {
             Error::usage(format!("reading the package of {}", manifest_path.display())).because(error)
         })?;
-        let package = choose_package(&metadata, &manifest_path, arguments.package.as_deref())?;
+        let package = choose_package(&metadata, &manifest_path, arguments.package.package.as_deref())?;
         let bin = choose_bin(package, arguments.bin.as_deref())?;
         let (function, event_source, stack) =
             Layers::read(&package.metadata, package.manifest_path.as_str())?.settings(environment, flags)?;
@@ -369,8 +377,10 @@ mod tests {
         bin: Option<&str>,
     ) -> Result<Service> {
         let arguments = ServiceArguments {
-            manifest_path: Some(workspace.path().join(manifest)),
-            package: package.map(str::to_owned),
+            package: PackageArguments {
+                manifest_path: Some(workspace.path().join(manifest)),
+                package: package.map(str::to_owned),
+            },
             bin: bin.map(str::to_owned),
             profile: None,
         };

@@ -14,7 +14,7 @@ pub(crate) async fn warn_of_queue(config: &SdkConfig, destination: Option<&str>,
     match retentions(config, &queue, stream).await {
         Ok((messages, records)) => {
             if let Some(warning) = warning(&queue.name, messages, records) {
-                eprintln!("warning: {warning}");
+                crate::progress::warn(warning);
             }
         }
         Err(error) => eprintln!(

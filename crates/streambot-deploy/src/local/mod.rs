@@ -66,9 +66,9 @@ use self::source::{Layout, Source};
 use self::stream::Feed;
 use self::task_root::TaskRoot;
 use self::watch::Origin;
-use crate::aws;
+use crate::aws::{self, RegionArguments};
 use crate::bundle::build;
-use crate::cli::{Output, RegionArguments};
+use crate::cli::Output;
 use crate::error::{Error, Result};
 use crate::event_source::{EventSourceSettings, FilterPattern, StartingPosition};
 use crate::function::FunctionSettings;
@@ -336,7 +336,7 @@ async fn connect(arguments: &Arguments) -> SdkConfig {
 
 /// The service, where there is one: an executable can be run outside any Cargo package.
 fn load_service(arguments: &Arguments) -> Result<Option<Service>> {
-    let named = arguments.service.manifest_path.is_some() || arguments.service.package.is_some();
+    let named = arguments.service.package.manifest_path.is_some() || arguments.service.package.package.is_some();
     if arguments.bootstrap.is_some() && !named && !is_in_package() {
         return Ok(None);
     }
