@@ -3,6 +3,7 @@
 //! stream and the function came from.
 
 mod apply;
+mod find;
 mod plan;
 mod retention;
 
@@ -15,6 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::error::{Error, Result};
 use crate::settings::{Bounded, Limit};
 pub(crate) use apply::{apply, find, honour_partial_answers};
+#[allow(unused_imports)]
+pub(crate) use find::list;
 pub(crate) use plan::plan;
 pub(crate) use retention::warn_of_queue;
 
