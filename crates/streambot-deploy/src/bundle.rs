@@ -191,6 +191,7 @@ mod tests {
             execution_role: String::new(),
             source: stack::Source { stream: String::new(), consumer: None, failure_destination: None },
             log_group: None,
+            prefix: String::new(),
             outputs: stack::Outputs::default(),
         };
         assert_eq!(

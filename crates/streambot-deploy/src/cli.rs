@@ -51,6 +51,9 @@ Exit codes:
 enum Verb {
     /// Build the service, deploy its function and connect it to the stream
     Deploy(Box<DeployArguments>),
+    /// Move the function back to an older version, in seconds
+    #[command(after_long_help = crate::rollback::AFTER_HELP)]
+    Rollback(Box<crate::rollback::Arguments>),
     /// Build the service and write build/bundle.zip; with an environment, its .env too
     #[command(mut_args(of_a_bundle))]
     Bundle(Box<BundleArguments>),
@@ -188,6 +191,7 @@ pub(crate) async fn run() -> Result<()> {
             progress::begin(arguments.answer.quiet);
             crate::bundle::run(*arguments).await
         }
+        Some(Verb::Rollback(arguments)) => crate::rollback::run(*arguments).await,
         Some(Verb::Template(arguments)) => crate::template::run(&arguments),
         Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
         None => {

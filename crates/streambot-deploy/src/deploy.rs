@@ -15,7 +15,7 @@ use crate::function::{Configuration, Current, Desired};
 use crate::log_group::Retention;
 use crate::service::{Origin, Service};
 use crate::stack::StackValues;
-use crate::{bundle, cli, event_source, function, log_group, preflight, progress, stack};
+use crate::{bundle, canary, cli, event_source, function, log_group, preflight, progress, stack};
 
 /// Deploys the service to one environment, or says what that would do.
 ///
@@ -59,6 +59,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     warn_of_queues(&aws, &wanted, &mappings).await;
 
     let group_is_right = retention.as_ref().and_then(|retention| retention.steps(log_group)).is_none();
+    // Known before it is done: a canary that goes on is not a change of what is declared.
     let unchanged = function_plan.is_empty() && mapping_plan.is_empty() && group_is_right;
     event_source::honour_partial_answers(&aws, &mapping_plan).await?;
     let deployed = function::converge(&aws, current, &desired, arguments.canary.as_ref()).await?;
@@ -66,6 +67,9 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         retention.apply(&aws, log_group).await?;
     }
     let mappings = event_source::apply(&aws, &mapping_plan, &wanted, &name).await?;
+    if deployed.under_canary {
+        canary::see_through(&aws, &name, &values, desired.keep_versions).await?;
+    }
 
     let answer = Answer {
         stack: &name,
