@@ -4,9 +4,12 @@
 mod support;
 
 mod matrix;
+mod meanwhile;
+mod refusals;
 mod world;
 
 use std::io::Write as _;
+use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
 
@@ -15,6 +18,9 @@ use world::World;
 
 /// How many deploys of the matrix run at once, each with a moto of its own.
 const THREADS: usize = 2;
+
+/// Where all other tests deploy, each to environments of its own.
+static WORLD: LazyLock<World> = LazyLock::new(|| World::new().expect("moto starts"));
 
 #[test]
 fn whatever_goes_wrong_with_whichever_call_the_end_is_the_declared_state() -> Result<()> {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::support::proxy::{Fault, Refusal};
-use crate::world::{Declared, Environment, World, failed};
+use crate::world::{Declared, Environment, World, failed, succeeded};
 
 /// What is there before a deploy, and what the deploy declares.
 #[derive(Debug, Clone, Copy)]
@@ -157,21 +157,25 @@ impl Case<'_> {
             Some(output) if output.status.success() => {
                 let optional = OPTIONAL.contains(&operation);
                 ensure!(self.wrong != Wrong::ServerErrorForEver || optional, "done, in spite of an error");
-                true
+                Some(succeeded(output)?)
             }
             Some(output) => {
                 failed(output, 1)?;
-                false
+                None
             }
-            None => false,
+            None => None,
         };
-        if !done {
-            environment.deploy(scenario.declared).context("the next deploy")?;
-        }
+        let end = if done.is_some() { Ended::Done } else { Ended::Repeated };
+        let answer = match done {
+            Some(answer) => answer,
+            None => environment.deploy(scenario.declared).context("the next deploy")?,
+        };
+        let code = environment.code()?;
+        ensure!(answer["code_sha256"] == code, "the answer names other code than {code}: {answer:#}");
         let state = environment.state()?;
         ensure!(state == *wanted, "{}", difference(wanted, &state, outcome.as_ref()));
         environment.forget()?;
-        Ok(if done { Ended::Done } else { Ended::Repeated })
+        Ok(end)
     }
 
     fn fault(&self) -> Fault {

@@ -1,4 +1,4 @@
-//! Where deploys happen: one moto, one Streambot stack, one package whose environments have a stack each, and two bundles of it.
+//! Where deploys happen: one moto, one Streambot stack, one package whose environments have a stack each, and three bundles of it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ pub(crate) struct World {
     service: Service,
     runtime: tokio::runtime::Runtime,
     cloudformation: aws_sdk_cloudformation::Client,
-    bundles: [PathBuf; 2],
+    bundles: [PathBuf; 3],
 }
 
 /// What a deploy declares.
@@ -34,6 +34,8 @@ pub(crate) enum Declared {
     Changed,
     /// The second bundle.
     Code,
+    /// A third bundle.
+    Other,
     /// Another setting of the function and of the mapping.
     Settings,
 }
@@ -43,7 +45,7 @@ impl World {
         let moto = Server::moto()?;
         let service = Service::new(PACKAGE, &moto)?;
         service.settings("include = [\"release.txt\"]")?;
-        let bundles = ["one", "two"].map(|release| -> Result<PathBuf> {
+        let bundles = ["one", "two", "three"].map(|release| -> Result<PathBuf> {
             service.file("release.txt", release)?;
             let bundle = service.path(&format!("{release}.zip"));
             // A small executable, as each deploy of hundreds sends it.
@@ -53,11 +55,11 @@ impl World {
             std::fs::copy(service.path("build/bundle.zip"), &bundle)?;
             Ok(bundle)
         });
-        let [one, two] = bundles;
+        let [one, two, three] = bundles;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let config = runtime.block_on(moto.config(REGION));
         let cloudformation = aws_sdk_cloudformation::Client::new(&config);
-        let world = Self { moto, service, runtime, cloudformation, bundles: [one?, two?] };
+        let world = Self { moto, service, runtime, cloudformation, bundles: [one?, two?, three?] };
         let template = streambot_deploy().arg("template").output()?;
         world.stack(&format!("{PACKAGE}-Streambot"), &String::from_utf8(template.stdout)?)?;
         Ok(world)
@@ -71,10 +73,12 @@ impl World {
 
     /// An environment with a stack, and nothing deployed there.
     pub(crate) fn environment(&self, name: &str) -> Result<Environment<'_>> {
-        let template = json!({
-            "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } },
-            "Outputs": { "StreambotStack": { "Value": format!("{PACKAGE}-Streambot") } },
-        });
+        self.environment_with(name, &json!({ "StreambotStack": { "Value": format!("{PACKAGE}-Streambot") } }))
+    }
+
+    /// An environment whose stack has these outputs.
+    pub(crate) fn environment_with(&self, name: &str, outputs: &Value) -> Result<Environment<'_>> {
+        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
         self.stack(&format!("{PACKAGE}-{name}"), &template.to_string())?;
         Ok(Environment { world: self, name: name.to_owned(), proxy: Proxy::of(&self.moto)? })
     }
@@ -84,6 +88,7 @@ impl World {
         match declared {
             Declared::First | Declared::Settings => &self.bundles[0],
             Declared::Code | Declared::Changed => &self.bundles[1],
+            Declared::Other => &self.bundles[2],
         }
     }
 }
@@ -125,9 +130,7 @@ impl Environment<'_> {
     /// Deploys, which must succeed, and gives the answer.
     pub(crate) fn deploy(&self, declared: Declared) -> Result<Value> {
         let output = self.attempt(declared)?;
-        let code = output.status.code();
-        ensure!(code == Some(0), "exit code {code:?}:\n{}", String::from_utf8_lossy(&output.stderr));
-        Ok(serde_json::from_slice(&output.stdout)?)
+        succeeded(&output)
     }
 
     /// Deploys, which must fail with this exit code, and gives what is said.
@@ -161,7 +164,19 @@ impl Environment<'_> {
             "mappings": mappings,
         });
         strip(&mut state);
-        Ok(serde_json::from_str(&state.to_string().replace(&function, "the-function"))?)
+        let mut text = state.to_string().replace(&function, "the-function");
+        for version in state["versions"]["Versions"].as_array().into_iter().flatten().skip(1) {
+            let (Some(number), Some(hash)) = (version["Version"].as_str(), version["CodeSha256"].as_str()) else {
+                continue;
+            };
+            text = text.replace(hash, &format!("the code of version {number}"));
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// The hash of the code that the alias names.
+    pub(crate) fn code(&self) -> Result<Value> {
+        Ok(self.get(&format!("functions/{}?Qualifier=current", self.function()))?["Configuration"]["CodeSha256"].take())
     }
 
     /// How many mappings the function has, by whichever name of it.
@@ -200,6 +215,44 @@ impl Environment<'_> {
     }
 }
 
+/// A package of its own with a file that its bundle includes, and an environment whose values its `.env` holds.
+pub(crate) struct Package {
+    service: Service,
+}
+
+impl Package {
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let service = Service::new(name, &crate::WORLD.moto)?;
+        service.settings("include = [\"payload\"]")?;
+        let outputs = json!({ "StreambotStack": { "Value": format!("{PACKAGE}-Streambot") } });
+        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
+        crate::WORLD.stack(&format!("{name}-disk"), &template.to_string())?;
+        Ok(Self { service })
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.service.path(path)
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.service.path("")
+    }
+
+    /// Builds the bundle and writes both files.
+    pub(crate) fn bundle(&self) -> Command {
+        let mut command = self.service.command(["bundle", "disk", "--profile", "dev"]);
+        command.env("CARGO_PROFILE_DEV_STRIP", "true");
+        command
+    }
+}
+
+/// The answer of a run that succeeded.
+pub(crate) fn succeeded(output: &Output) -> Result<Value> {
+    let code = output.status.code();
+    ensure!(code == Some(0), "exit code {code:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
 /// What is said by a run that failed with this exit code: what was done, why it failed, and what to do next.
 pub(crate) fn failed(output: &Output, exit_code: i32) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -209,11 +262,11 @@ pub(crate) fn failed(output: &Output, exit_code: i32) -> Result<String> {
     Ok(said)
 }
 
-/// Drops ids and times, deep down.
+/// Drops ids and times, deep down, and the size of the code, whose `.env` holds the stack's name.
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for differs in ["RevisionId", "LastModified", "UUID", "EventSourceMappingArn"] {
+            for differs in ["RevisionId", "LastModified", "UUID", "EventSourceMappingArn", "CodeSize"] {
                 fields.remove(differs);
             }
             fields.values_mut().for_each(strip);

@@ -257,7 +257,6 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     }
     let answer =
         if lambda { corrected(shared, &operation, request).await? } else { ask(shared.target, request).await? };
-    noted.status = Some(answer.status().as_u16());
     match fault {
         Some(Fault::ResetAfter) => anyhow::bail!("the connection is reset after the server was asked"),
         Some(Fault::Silence) => never().await,
@@ -271,6 +270,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         }
         _ => {}
     }
+    noted.status = Some(answer.status().as_u16());
     Ok(answer.map(Full::new))
 }
 

@@ -23,7 +23,7 @@ pub struct Call {
     pub began: Instant,
     /// When it was answered or given up.
     pub ended: Option<Instant>,
-    /// How it was answered.
+    /// How it was answered; nothing where the client got no answer.
     pub status: Option<u16>,
     pub(super) protocol: Protocol,
 }
