@@ -237,19 +237,6 @@ impl Patience {
     }
 }
 
-pub(crate) async fn patiently<T, E, R>(doing: &str, call: impl AsyncFn() -> Result<T, SdkError<E, R>>) -> Result<T>
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
-{
-    let patience = Patience {
-        call: Duration::from_secs(60),
-        back_off: Duration::from_millis(500),
-        change: Duration::from_secs(90),
-    };
-    patience.call(doing, call).await.map_err(|error| failed(doing, error))
-}
-
 /// Waits between looks at something that is to change.
 #[derive(Debug)]
 pub(crate) struct Waits {

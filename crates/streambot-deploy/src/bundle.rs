@@ -189,10 +189,9 @@ mod tests {
             ],
             masked: Vec::new(),
             execution_role: String::new(),
-            stream: String::new(),
-            consumer: None,
-            failure_destination: None,
+            source: stack::Source { stream: String::new(), consumer: None, failure_destination: None },
             log_group: None,
+            outputs: stack::Outputs::default(),
         };
         assert_eq!(
             environment_file(&values),

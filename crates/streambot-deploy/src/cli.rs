@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::aws::AwsArguments;
+use crate::canary::Canary;
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::service::{PackageArguments, Service, ServiceArguments, SettingsFlags};
@@ -51,14 +52,20 @@ enum Verb {
     /// Build the service, deploy its function and connect it to the stream
     Deploy(Box<DeployArguments>),
     /// Build the service and write build/bundle.zip; with an environment, its .env too
-    // A bundle holds neither memory nor time.
-    #[command(mut_arg("memory", |flag| flag.hide(true)), mut_arg("timeout", |flag| flag.hide(true)))]
+    #[command(mut_args(of_a_bundle))]
     Bundle(Box<BundleArguments>),
     /// Print the CloudFormation template of a stream and its roles
     Template(crate::template::Arguments),
     /// Run the service on this machine, fed as Lambda would feed it
     #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
     Local(Box<crate::local::Arguments>),
+}
+
+/// A bundle holds the build and the files; all else of a function is the deploy's.
+fn of_a_bundle(flag: clap::Arg) -> clap::Arg {
+    let is_functions = flag.get_help_heading() == Some("Function");
+    let is_bundles = matches!(flag.get_id().as_str(), "architecture" | "include");
+    flag.hide(is_functions && !is_bundles)
 }
 
 /// What a deploy is told.
@@ -71,6 +78,15 @@ pub(crate) struct DeployArguments {
     /// Say what would be done, and change nothing on AWS
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Give a new version a share of the batches first, and all of them once it has done well for a time, such as 10%/5m
+    #[arg(long, value_name = "SHARE/TIME")]
+    pub(crate) canary: Option<Canary>,
+
+    /// Delete a mapping that reads another stream, or began elsewhere, than is declared, with its place in the stream, and make
+    /// a new one
+    #[arg(long)]
+    pub(crate) replace_mapping: bool,
 
     #[command(flatten)]
     pub(crate) answer: AnswerArguments,

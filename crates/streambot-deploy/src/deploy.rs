@@ -1,75 +1,191 @@
-//! The verb `deploy`, told in its order: the stack's values, the bundle, the function, the event source mapping. It refuses to know how
+//! The verb `deploy`, told in its order: the stack's values, the bundle, the function, the event source mappings. It refuses to know how
 //! any of them is done.
 
 use std::fmt;
 
+use aws_sdk_lambda::Client;
 use serde::Serialize;
 
 use crate::aws::Aws;
-use crate::bundle::Keep;
+use crate::bundle::{Bundle, Keep};
 use crate::cli::DeployArguments;
-use crate::error::Result;
-use crate::service::Service;
-use crate::{bundle, cli, event_source, function, stack};
+use crate::error::{Error, Result};
+use crate::event_source::{Connected, Described, Wanted};
+use crate::function::{Configuration, Current, Desired};
+use crate::log_group::Retention;
+use crate::service::{Origin, Service};
+use crate::stack::StackValues;
+use crate::{bundle, cli, event_source, function, log_group, preflight, progress, stack};
 
 /// Deploys the service to one environment, or says what that would do.
 ///
 /// # Errors
-/// Those of the service, its stack, its bundle, its function and its mapping; the first one ends the deploy.
+/// Those of the service, its stack, its bundle, its function and its mappings; the first one ends the deploy.
 pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let environment = arguments.environment();
-    let mut service = Service::load(&arguments.service, Some(environment), &arguments.settings)?;
+    let service = Service::load(&arguments.service, Some(environment), &arguments.settings)?;
     let name = service.stack_name(environment)?;
-    let config = Aws::connect(&arguments.aws).await.config;
-    let cloudformation = aws_sdk_cloudformation::Client::new(&config);
-    let lambda = aws_sdk_lambda::Client::new(&config);
+    let aws = Aws::connect(&arguments.aws).await;
 
-    eprintln!("reading stack `{name}`");
-    let values = stack::look_up(&cloudformation, &name, &service.prefix).await?;
-    service.event_source = service.event_source.with_failure_destination(values.failure_destination.as_deref());
-    for warning in service.event_source.warnings() {
-        crate::progress::warn(warning);
+    let retention = retention(&service, &name)?;
+    let reading = format!("reading stack, function and mappings of `{name}`");
+    let Found { values, current, mappings, log_group } =
+        progress::step(reading, find(&aws, &name, &service, retention.as_ref())).await?;
+    refuse_the_stacks_group(&service, &values, retention.as_ref())?;
+    let wanted = wanted(&service, &values)?;
+    let mappings = complete(&aws, &name, mappings, &wanted).await?;
+    for warning in wanted.iter().flat_map(|wanted| wanted.settings.warnings()) {
+        progress::warn(warning);
     }
-    event_source::warn_of_queue(&config, service.event_source.on_failure(), &values.stream).await;
+    let mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
 
     let keep = if arguments.dry_run { Keep::Nothing } else { Keep::Files };
     let bundle = bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?;
-    let desired = function::Desired {
-        name: &name,
-        role: &values.execution_role,
-        description: &service.description,
-        memory: service.function.memory(),
-        timeout: service.function.timeout(),
-        architecture: service.function.architecture(),
-        log_group: values.log_group.as_deref(),
-        bundle: &bundle,
-    };
-
-    let (current, mapping) =
-        tokio::try_join!(function::find(&lambda, &name), event_source::find(&lambda, &values, &name),)?;
+    let desired = desired(&service, &name, &values, &bundle);
     let function_plan = function::plan(current.as_ref(), &desired);
-    let mapping_plan = event_source::plan(mapping.as_ref(), &service.event_source);
     if arguments.dry_run {
-        let mut steps = function_plan.steps(&desired);
-        steps.extend(mapping_plan.steps(values.event_source()));
+        let mut steps = function_plan.steps(current.as_ref(), &desired);
+        steps.extend(retention.and_then(|retention| retention.steps(log_group)));
+        steps.extend(mapping_plan.steps(&wanted));
         return cli::print(&Planned { stack: &name, steps }, arguments.answer.output);
     }
 
-    event_source::honour_partial_answers(&lambda, &mapping_plan).await?;
-    let deployed = function::apply(&lambda, current.as_ref(), &function_plan, &desired).await?;
-    let mapping =
-        event_source::apply(&lambda, &mapping_plan, &service.event_source, values.event_source(), &deployed.alias_arn)
-            .await?;
+    let role_before = current.as_ref().and_then(|current| current.latest.role());
+    if role_before != Some(desired.configuration.role()) {
+        let sources: Vec<_> = wanted.iter().map(|wanted| wanted.arn.as_str()).collect();
+        let check = preflight::check(&aws, desired.configuration.role(), &sources, desired.configuration.log_group());
+        progress::step("checking the rights of the function's role", check).await?;
+    }
+    warn_of_queues(&aws, &wanted, &mappings).await;
+
+    let group_is_right = retention.as_ref().and_then(|retention| retention.steps(log_group)).is_none();
+    let unchanged = function_plan.is_empty() && mapping_plan.is_empty() && group_is_right;
+    event_source::honour_partial_answers(&aws, &mapping_plan).await?;
+    let deployed = function::converge(&aws, current, &desired, arguments.canary.as_ref()).await?;
+    if let Some(retention) = &retention {
+        retention.apply(&aws, log_group).await?;
+    }
+    let mappings = event_source::apply(&aws, &mapping_plan, &wanted, &name).await?;
 
     let answer = Answer {
         stack: &name,
         function: &deployed.arn,
         version: &deployed.version,
         alias: &deployed.alias_arn,
-        event_source_mapping: &mapping,
+        event_source_mappings: &mappings,
         code_sha256: &bundle.code_sha256,
+        role: desired.configuration.role(),
+        unchanged,
     };
     cli::print(&answer, arguments.answer.output)
+}
+
+/// Everything that is read before anything is done.
+struct Found {
+    values: StackValues,
+    current: Option<Current>,
+    mappings: Vec<Described>,
+    log_group: Option<log_group::Current>,
+}
+
+/// Function, alias and mappings are known by the stack's name, so they are read while the stack is.
+async fn find(aws: &Aws, name: &str, service: &Service, retention: Option<&Retention>) -> Result<Found> {
+    let cloudformation = aws_sdk_cloudformation::Client::new(&aws.config);
+    let lambda = Client::new(&aws.config);
+    let log_group = async {
+        match retention {
+            Some(retention) => retention.find(aws).await,
+            None => Ok(None),
+        }
+    };
+    let (values, current, mappings, log_group) = tokio::try_join!(
+        stack::look_up(&cloudformation, name, &service.prefix),
+        function::find(aws, name),
+        event_source::list(&lambda, name, &[]),
+        log_group,
+    )?;
+    Ok(Found { values, current, mappings, log_group })
+}
+
+/// A log group of the stack's is the stack's to change.
+fn refuse_the_stacks_group(service: &Service, values: &StackValues, retention: Option<&Retention>) -> Result<()> {
+    match (&values.log_group, retention) {
+        (Some(group), Some(_)) if service.function.log_group.is_none() => {
+            Err(Error::usage(format!("log-retention-days is set, and log group `{group}` is the stack's"))
+                .hint("set the stack's parameter LogRetentionDays instead"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long the log group that is not the stack's is to keep its events, where the settings say so.
+fn retention(service: &Service, name: &str) -> Result<Option<Retention>> {
+    let group = service.function.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{name}"));
+    service.function.log_retention_days().map(|days| Retention::declared(&group, days)).transpose()
+}
+
+/// The mappings found by the function's names, and where a source is not among them, those that Lambda lists for it: one may have been
+/// made for a version.
+async fn complete(aws: &Aws, name: &str, mappings: Vec<Described>, wanted: &[Wanted]) -> Result<Vec<Described>> {
+    let is_read = |arn: &str| mappings.iter().any(|mapping| mapping.event_source_arn() == Some(arn));
+    let unread: Vec<_> = wanted.iter().map(|wanted| wanted.arn.as_str()).filter(|arn| !is_read(arn)).collect();
+    if unread.is_empty() {
+        return Ok(mappings);
+    }
+    event_source::list(&Client::new(&aws.config), name, &unread).await
+}
+
+/// What the service's event sources are in this stack.
+fn wanted(service: &Service, values: &StackValues) -> Result<Vec<Wanted>> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    for event_source in &service.event_sources {
+        let source = match &event_source.origin {
+            Origin::Stack => Some(values.source.clone()),
+            Origin::Prefix(prefix) => Some(values.outputs.source(prefix)?),
+            Origin::Arn(_) => None,
+        };
+        let arn = match (&event_source.origin, &source) {
+            (Origin::Arn(arn), _) => arn.clone(),
+            (_, Some(source)) => source.arn().to_owned(),
+            (_, None) => continue,
+        };
+        if wanted.iter().any(|known| known.arn == arn) {
+            return Err(Error::usage(format!("two event sources of the service are {arn}"))
+                .hint("leave one out: each would hand every record to the function"));
+        }
+        let destination = source.and_then(|source| source.failure_destination);
+        let settings = event_source.settings.clone().with_failure_destination(destination.as_deref());
+        wanted.push(Wanted { arn, settings });
+    }
+    Ok(wanted)
+}
+
+fn desired<'a>(service: &Service, name: &'a str, values: &StackValues, bundle: &'a Bundle) -> Desired<'a> {
+    Desired {
+        name,
+        configuration: Configuration::declared(
+            &service.function,
+            &values.execution_role,
+            &service.description,
+            values.log_group.as_deref(),
+        ),
+        architecture: service.function.architecture(),
+        tags: service.function.tags(),
+        keep_versions: service.function.keep_versions(),
+        bundle,
+    }
+}
+
+/// Looks at the queues that mappings are newly given.
+async fn warn_of_queues(aws: &Aws, wanted: &[Wanted], mappings: &[Described]) {
+    for Wanted { arn, settings } in wanted {
+        let current = mappings.iter().find(|mapping| mapping.event_source_arn() == Some(arn));
+        let destination = current.and_then(|mapping| mapping.destination_config()?.on_failure()?.destination());
+        if destination != settings.on_failure() {
+            let stream = arn.split("/consumer/").next().unwrap_or(arn);
+            event_source::warn_of_queue(&aws.config, settings.on_failure(), stream).await;
+        }
+    }
 }
 
 /// What a deploy answers.
@@ -79,8 +195,11 @@ struct Answer<'a> {
     function: &'a str,
     version: &'a str,
     alias: &'a str,
-    event_source_mapping: &'a str,
+    event_source_mappings: &'a [Connected],
     code_sha256: &'a str,
+    role: &'a str,
+    /// Whether everything was as it should be already.
+    unchanged: bool,
 }
 
 impl fmt::Display for Answer<'_> {
@@ -89,8 +208,11 @@ impl fmt::Display for Answer<'_> {
         writeln!(formatter, "function: {}", self.function)?;
         writeln!(formatter, "version: {}", self.version)?;
         writeln!(formatter, "alias: {}", self.alias)?;
-        writeln!(formatter, "event source mapping: {}", self.event_source_mapping)?;
-        write!(formatter, "code sha-256: {}", self.code_sha256)
+        for Connected { uuid, event_source_arn, state } in self.event_source_mappings {
+            writeln!(formatter, "event source mapping: {uuid} of {event_source_arn} ({state})")?;
+        }
+        writeln!(formatter, "code sha-256: {}", self.code_sha256)?;
+        write!(formatter, "unchanged: {}", self.unchanged)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod apply;
 mod find;
+mod mapping;
 mod plan;
 mod retention;
 
@@ -15,11 +16,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Result};
 use crate::settings::{Bounded, Limit};
-pub(crate) use apply::{apply, find, honour_partial_answers};
-#[allow(unused_imports)]
+pub(crate) use apply::{Connected, apply, honour_partial_answers};
 pub(crate) use find::list;
-pub(crate) use plan::plan;
+pub(crate) use plan::{Wanted, plan};
 pub(crate) use retention::warn_of_queue;
+
+/// A mapping as Lambda describes it.
+pub(crate) type Described = aws_sdk_lambda::types::EventSourceMappingConfiguration;
 
 /// Every Kinesis setting of Lambda's event source mapping, each one optional: a flag or a manifest key that is not given
 /// leaves its default, which the method of the same name applies.
@@ -85,6 +88,16 @@ pub(crate) struct EventSourceSettings {
     #[arg(long = "filter-pattern", value_name = "JSON")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) filter_patterns: Option<Vec<FilterPattern>>,
+
+    /// Metrics that Lambda counts of the mapping: EventCount; repeat it for more
+    #[arg(long = "metric", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metrics: Option<Vec<Metric>>,
+
+    /// ARN of the KMS key that encrypts the filter patterns [default: AWS's own]
+    #[arg(long, value_name = "ARN")]
+    #[serde(skip_serializing_if = "Option::is_none", rename = "kms-key-arn")]
+    pub(crate) filter_kms_key_arn: Option<String>,
 
     /// Whether the mapping reads the stream [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -154,6 +167,16 @@ impl EventSourceSettings {
         self.filter_patterns.as_deref().unwrap_or_default()
     }
 
+    /// What Lambda counts of the mapping.
+    pub(crate) fn metrics(&self) -> &[Metric] {
+        self.metrics.as_deref().unwrap_or_default()
+    }
+
+    /// ARN of the key that encrypts the filter patterns.
+    pub(crate) fn kms_key_arn(&self) -> Option<&str> {
+        self.filter_kms_key_arn.as_deref().filter(|arn| !arn.is_empty())
+    }
+
     /// Whether the mapping reads the stream.
     pub(crate) fn enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
@@ -202,6 +225,24 @@ impl EventSourceSettings {
     }
 }
 
+/// A metric that Lambda counts of a mapping, beside those of the function:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html#event-source-mapping-metrics>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum Metric {
+    /// How many records were polled, filtered out, invoked, failed and dropped.
+    EventCount,
+}
+
+impl Metric {
+    /// Lambda's word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventCount => "EventCount",
+        }
+    }
+}
+
 /// Where a new mapping starts to read the stream. AWS cannot change it once the mapping exists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -214,6 +255,17 @@ pub(crate) enum StartingPosition {
     Latest,
     /// The first record at or after the given time.
     AtTimestamp,
+}
+
+impl StartingPosition {
+    /// Lambda's word for it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::TrimHorizon => "TRIM_HORIZON",
+            Self::Latest => "LATEST",
+            Self::AtTimestamp => "AT_TIMESTAMP",
+        }
+    }
 }
 
 /// A time to start at.

@@ -2,6 +2,7 @@
 
 mod aws;
 mod bundle;
+mod canary;
 mod cli;
 mod confirm;
 mod deploy;
@@ -10,6 +11,8 @@ mod error;
 mod event_source;
 mod function;
 mod local;
+mod log_group;
+mod preflight;
 mod progress;
 mod service;
 mod settings;

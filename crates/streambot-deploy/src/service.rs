@@ -7,7 +7,7 @@ use cargo_metadata::{Metadata, MetadataCommand, Package};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::event_source::EventSourceSettings;
@@ -69,10 +69,50 @@ pub(crate) struct Service {
     pub(crate) target_directory: PathBuf,
     /// Settings of the function and its bundle.
     pub(crate) function: FunctionSettings,
-    /// Settings of the event source mapping.
-    pub(crate) event_source: EventSourceSettings,
+    /// The streams the function consumes, at least one, each with the settings of its event source mapping.
+    pub(crate) event_sources: Vec<EventSource>,
     /// What stands before the names of the stack's outputs, where its template holds several Streambots; empty where not.
     pub(crate) prefix: String,
+}
+
+/// A stream that the function consumes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EventSource {
+    /// Which one.
+    pub(crate) origin: Origin,
+    /// Settings of its event source mapping.
+    pub(crate) settings: EventSourceSettings,
+}
+
+/// Where the ARN of a stream comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The service's own Streambot in its stack.
+    Stack,
+    /// The Streambot with this prefix in the service's stack.
+    Prefix(String),
+    /// This stream, or consumer of one.
+    Arn(String),
+}
+
+impl Origin {
+    /// The name that tells an event source from the others.
+    fn name(&self) -> &str {
+        match self {
+            Self::Stack => "the stack's own",
+            Self::Prefix(name) | Self::Arn(name) => name,
+        }
+    }
+}
+
+/// What an entry of `event-source` says of its stream.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct OriginSettings {
+    /// ARN of a stream, or of a consumer of one.
+    stream: Option<String>,
+    /// Prefix of a Streambot in the service's stack.
+    prefix: Option<String>,
 }
 
 /// Settings of the stack that the service belongs to.
@@ -97,9 +137,12 @@ impl Service {
         })?;
         let package = choose_package(&metadata, &manifest_path, arguments.package.package.as_deref())?;
         let bin = choose_bin(package, arguments.bin.as_deref())?;
-        let (function, event_source, stack) =
+        let ServiceSettings { function, event_sources, stack } =
             Layers::read(&package.metadata, package.manifest_path.as_str())?.settings(environment, flags)?;
-        event_source.check()?;
+        function.check()?;
+        for event_source in &event_sources {
+            event_source.settings.check()?;
+        }
 
         let manifest_path = package.manifest_path.clone().into_std_path_buf();
         Ok(Self {
@@ -110,8 +153,28 @@ impl Service {
             bin,
             target_directory: metadata.target_directory.into_std_path_buf(),
             function,
-            event_source,
+            event_sources,
             prefix: stack.prefix.unwrap_or_default(),
+        })
+    }
+
+    /// The event source that is named, by its prefix or ARN; without a name, the only one.
+    ///
+    /// # Errors
+    /// Bad usage where there is none of that name, or several and none is named.
+    pub(crate) fn event_source(&self, named: Option<&str>) -> Result<&EventSource> {
+        let found = match (named, &self.event_sources[..]) {
+            (None, [only]) => Some(only),
+            (None, _) => None,
+            (Some(name), all) => all.iter().find(|source| source.origin.name() == name),
+        };
+        found.ok_or_else(|| {
+            let names: Vec<_> = self.event_sources.iter().map(|source| source.origin.name()).collect();
+            let message = match named {
+                Some(name) => format!("service `{}` has no event source `{name}`", self.name),
+                None => format!("service `{}` has {} event sources", self.name, names.len()),
+            };
+            Error::usage(message).hint(format!("choose one with --event-source: {}", names.join(", ")))
         })
     }
 
@@ -250,48 +313,116 @@ impl Layers {
         Ok(Self { base, environments })
     }
 
-    /// The settings that hold for `environment` once `flags` have won over the manifest.
+    /// The settings that hold for `environment` once `flags` have won over the manifest. An environment's table `event-source` is laid
+    /// over every entry below it, as flags are; its list of tables takes their place.
     fn settings(self, environment: Option<&str>, flags: &SettingsFlags) -> Result<ServiceSettings> {
-        let mut merged = Value::Object(self.base);
-        if let Some(layer) = environment.and_then(|name| self.environments.get(name)) {
-            merge(&mut merged, layer.clone());
+        let mut merged = self.base;
+        let mut sources = entries(merged.remove(EVENT_SOURCE));
+        if let Some(Value::Object(layer)) = environment.and_then(|name| self.environments.get(name)) {
+            let mut layer = layer.clone();
+            match layer.remove(EVENT_SOURCE) {
+                Some(Value::Array(list)) => sources = list,
+                Some(table) => lay_over_each(&mut sources, &table),
+                None => {}
+            }
+            lay_over(&mut merged, Value::Object(layer));
         }
-        let mut given = to_json(&flags.function)?;
-        merge(&mut given, json!({ EVENT_SOURCE: to_json(&flags.event_source)? }));
-        merge(&mut merged, given);
-        match merged {
-            Value::Object(merged) => read_layer(&merged, TABLE, "the settings of flags and manifest"),
-            _ => Ok(Default::default()),
-        }
+        lay_over_each(&mut sources, &to_json(&flags.event_source)?);
+        lay_over(&mut merged, to_json(&flags.function)?);
+        merged.insert(EVENT_SOURCE.to_owned(), Value::Array(sources));
+        read_layer(&merged, TABLE, "the settings of flags and manifest")
     }
 }
 
 const EVENT_SOURCE: &str = "event-source";
 const PREFIX: &str = "prefix";
 
-/// The settings of the function, of its event source mapping and of the stack.
-type ServiceSettings = (FunctionSettings, EventSourceSettings, StackSettings);
+/// The settings of the function, of its event source mappings and of the stack.
+struct ServiceSettings {
+    function: FunctionSettings,
+    event_sources: Vec<EventSource>,
+    stack: StackSettings,
+}
+
+/// `event-source` as a list: one table is a list of one, and none is one without settings.
+fn entries(event_source: Option<Value>) -> Vec<Value> {
+    match event_source {
+        None => vec![Value::Object(Map::new())],
+        Some(Value::Array(list)) => list,
+        Some(table) => vec![table],
+    }
+}
+
+fn lay_over(below: &mut Map<String, Value>, above: Value) {
+    if let Value::Object(above) = above {
+        for (key, value) in above {
+            merge(below.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn lay_over_each(entries: &mut [Value], above: &Value) {
+    for entry in entries {
+        merge(entry, above.clone());
+    }
+}
 
 /// Reads one layer into the typed settings.
 fn read_layer(layer: &Map<String, Value>, table: &str, file: &str) -> Result<ServiceSettings> {
     let mut function = layer.clone();
     let stack = function.remove_entry(PREFIX).into_iter().collect::<Map<_, _>>();
-    let event_source = function.remove(EVENT_SOURCE).unwrap_or_else(|| Value::Object(Map::new()));
-    let event_source_table = format!("{table}.{EVENT_SOURCE}");
-    if event_source.get("function-response-types").is_some() {
-        return Err(Error::usage(format!(
-            "`function-response-types` in [{event_source_table}] of {file} cannot be set"
-        ))
-        .hint(
+    let list = entries(function.remove(EVENT_SOURCE));
+    if list.is_empty() {
+        return Err(Error::usage(format!("`{EVENT_SOURCE}` in [{table}] of {file} is an empty list"))
+            .hint("leave it out for the stack's own stream, or name one"));
+    }
+    let several = list.len() > 1;
+    let mut event_sources: Vec<EventSource> = Vec::new();
+    for (index, entry) in list.into_iter().enumerate() {
+        let place = match several {
+            true => format!("{table}.{EVENT_SOURCE}[{index}]"),
+            false => format!("{table}.{EVENT_SOURCE}"),
+        };
+        let source = read_event_source(entry, &place, file)?;
+        if event_sources.iter().any(|known| known.origin == source.origin) {
+            return Err(Error::usage(format!("[{place}] of {file} is a second one for {}", source.origin.name()))
+                .hint("give each of several event sources a `stream` (an ARN) or a `prefix` of its own"));
+        }
+        event_sources.push(source);
+    }
+    Ok(ServiceSettings {
+        function: from_json(Value::Object(function), table, file)?,
+        event_sources,
+        stack: from_json(Value::Object(stack), table, file)?,
+    })
+}
+
+fn read_event_source(mut entry: Value, table: &str, file: &str) -> Result<EventSource> {
+    if entry.get("function-response-types").is_some() {
+        return Err(Error::usage(format!("`function-response-types` in [{table}] of {file} cannot be set")).hint(
             "leave it out: Streambot always sets ReportBatchItemFailures, \
              because without it Lambda loses the records a function reports as failed",
         ));
     }
-    Ok((
-        from_json(Value::Object(function), table, file)?,
-        from_json(event_source, &event_source_table, file)?,
-        from_json(Value::Object(stack), table, file)?,
-    ))
+    let mut origin = Map::new();
+    if let Value::Object(entry) = &mut entry {
+        origin.extend(["stream", PREFIX].into_iter().filter_map(|key| entry.remove_entry(key)));
+    }
+    let OriginSettings { stream, prefix } = from_json(Value::Object(origin), table, file)?;
+    let origin = match (stream, prefix) {
+        (None, None) => Origin::Stack,
+        (None, Some(prefix)) => Origin::Prefix(prefix),
+        (Some(arn), None) if arn.split(':').nth(2) == Some("kinesis") => Origin::Arn(arn),
+        (Some(arn), None) => {
+            return Err(Error::usage(format!("`stream` in [{table}] of {file} is {arn}"))
+                .hint("it is the ARN of a Kinesis stream, or of a consumer of one"));
+        }
+        (Some(_), Some(_)) => {
+            return Err(Error::usage(format!("[{table}] of {file} has a `stream` and a `prefix`"))
+                .hint("name the stream by one of them"));
+        }
+    };
+    Ok(EventSource { origin, settings: from_json(entry, table, file)? })
 }
 
 fn from_json<T: DeserializeOwned>(value: Value, table: &str, file: &str) -> Result<T> {
@@ -326,6 +457,7 @@ fn merge(below: &mut Value, above: Value) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use clap::{CommandFactory as _, Parser};
+    use serde_json::json;
 
     use super::*;
 
@@ -342,8 +474,9 @@ mod tests {
     fn settings(metadata: Value, environment: Option<&str>, given: &str) -> (FunctionSettings, EventSourceSettings) {
         let metadata = json!({ "streambot": metadata });
         let layers = Layers::read(&metadata, "Cargo.toml").unwrap();
-        let (function, event_source, _) = layers.settings(environment, &flags(given)).unwrap();
-        (function, event_source)
+        let settings = layers.settings(environment, &flags(given)).unwrap();
+        let [event_source] = &settings.event_sources[..] else { panic!("{:?}", settings.event_sources) };
+        (settings.function, event_source.settings.clone())
     }
 
     fn refused(metadata: Value) -> String {
@@ -390,10 +523,11 @@ mod tests {
     #[test]
     fn a_service_without_settings_has_1_0s_defaults() {
         let metadata = Layers::read(&Value::Null, "Cargo.toml").unwrap();
-        let (function, event_source, stack) = metadata.settings(Some("staging"), &SettingsFlags::default()).unwrap();
-        assert_eq!(stack.prefix, None);
-        assert_eq!((function.memory(), function.timeout()), (128, 60));
-        assert_eq!(event_source.batch_size(), 100);
+        let settings = metadata.settings(Some("staging"), &SettingsFlags::default()).unwrap();
+        assert_eq!(settings.stack.prefix, None);
+        assert_eq!((settings.function.memory(), settings.function.timeout()), (128, 60));
+        let [EventSource { origin: Origin::Stack, settings }] = &settings.event_sources[..] else { panic!() };
+        assert_eq!(settings.batch_size(), 100);
     }
 
     #[test]
@@ -417,6 +551,49 @@ mod tests {
         }
     }
 
+    fn sources(metadata: Value, environment: Option<&str>, given: &str) -> Vec<(Origin, u32, u32)> {
+        let layers = Layers::read(&json!({ "streambot": metadata }), "Cargo.toml").unwrap();
+        let sources = layers.settings(environment, &flags(given)).unwrap().event_sources;
+        let told = |EventSource { origin, settings }: EventSource| {
+            (origin, settings.batch_size(), settings.parallelization_factor())
+        };
+        sources.into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn several_streams_are_a_list_and_an_environment_or_a_flag_holds_for_each() {
+        const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/payments";
+        let metadata = json!({
+            "event-source": [{ "prefix": "Orders", "batch-size": 5 }, { "stream": STREAM }],
+            "environments": {
+                "production": { "event-source": { "parallelization-factor": 2 } },
+                "small": { "event-source": [{ "batch-size": 1 }] },
+            },
+        });
+        let (orders, payments) = (Origin::Prefix("Orders".to_owned()), Origin::Arn(STREAM.to_owned()));
+        assert_eq!(sources(metadata.clone(), None, ""), [(orders.clone(), 5, 1), (payments.clone(), 100, 1)]);
+        assert_eq!(sources(metadata.clone(), Some("production"), "--batch-size 7"), [(orders, 7, 2), (payments, 7, 2)]);
+        assert_eq!(sources(metadata, Some("small"), ""), [(Origin::Stack, 1, 1)]);
+    }
+
+    #[test]
+    fn an_event_source_that_names_no_stream_of_its_own_is_refused() {
+        for (wrong, said) in [
+            (json!([{}, {}]), "is a second one for the stack's own"),
+            (json!([{ "prefix": "A" }, { "prefix": "A" }]), "[package.metadata.streambot.event-source[1]]"),
+            (json!({ "stream": "quakes" }), "it is the ARN of a Kinesis stream"),
+            (json!({ "stream": "arn:aws:kinesis:r:1:stream/s", "prefix": "A" }), "name the stream by one of them"),
+            (json!([]), "is an empty list"),
+            (
+                json!([{ "batch-size": 1 }, { "stream": "arn:aws:kinesis:r:1:stream/s", "batch-size": 0 }]),
+                "event-source[1]",
+            ),
+        ] {
+            let report = refused(json!({ "event-source": wrong }));
+            assert!(report.contains(said), "{report}");
+        }
+    }
+
     #[test]
     fn a_prefix_is_the_manifests_and_an_environment_may_have_another() {
         let prefix = |environment| {
@@ -424,7 +601,7 @@ mod tests {
                 "memory": 128, "prefix": "Orders", "environments": { "production": { "prefix": "Live" } },
             } });
             let layers = Layers::read(&metadata, "Cargo.toml").unwrap();
-            layers.settings(environment, &SettingsFlags::default()).unwrap().2.prefix.unwrap()
+            layers.settings(environment, &SettingsFlags::default()).unwrap().stack.prefix.unwrap()
         };
         assert_eq!((prefix(None).as_str(), prefix(Some("production")).as_str()), ("Orders", "Live"));
         assert!(refused(json!({ "prefix": 1 })).contains("`prefix` in [package.metadata.streambot] of Cargo.toml"));
@@ -434,24 +611,44 @@ mod tests {
     fn every_manifest_key_has_a_flag_of_its_name() {
         let (function, event_source) = settings(
             json!({
-                "memory": 128, "timeout": 60, "architecture": "arm64", "include": ["a"],
+                "memory": 128, "timeout": 60, "architecture": "arm64", "include": ["a"], "description": "d",
+                "role": "arn", "ephemeral-storage": 512, "environment-variables": {}, "kms-key-arn": "arn",
+                "layers": [], "subnet-ids": [], "security-group-ids": [], "ipv6-allowed-for-dual-stack": true,
+                "tracing": "Active", "log-format": "JSON", "application-log-level": "INFO",
+                "system-log-level": "WARN", "log-group": "g", "log-retention-days": 7, "tags": {},
+                "keep-versions": 3,
                 "event-source": {
                     "batch-size": 1, "maximum-batching-window-in-seconds": 0, "parallelization-factor": 1,
                     "starting-position": "AT_TIMESTAMP", "starting-position-timestamp": "2026-11-22T18:00:00Z",
                     "maximum-retry-attempts": -1, "maximum-record-age-in-seconds": -1,
                     "bisect-batch-on-function-error": true, "tumbling-window-in-seconds": 0,
-                    "on-failure": "arn", "filter-patterns": ["{}"], "enabled": true,
+                    "on-failure": "arn", "filter-patterns": ["{}"], "metrics": ["EventCount"], "kms-key-arn": "arn",
+                    "enabled": true,
                 },
             }),
             None,
             "",
         );
-        let mut keys: Vec<String> = [to_json(&function).unwrap(), to_json(&event_source).unwrap()]
-            .iter()
-            .flat_map(|settings| settings.as_object().unwrap().keys().cloned())
-            // The flag is given once for each pattern.
-            .map(|key| if key == "filter-patterns" { "filter-pattern".to_owned() } else { key })
-            .collect();
+        let keys = |settings: Value| settings.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        // A list's flag is given once for each of its values.
+        const LISTS: [&str; 7] = [
+            "environment-variables",
+            "layers",
+            "subnet-ids",
+            "security-group-ids",
+            "tags",
+            "filter-patterns",
+            "metrics",
+        ];
+        let flag = |key: String| match LISTS.contains(&key.as_str()) {
+            true => key.trim_end_matches('s').to_owned(),
+            false => key,
+        };
+        let of_event_source = keys(to_json(&event_source).unwrap()).into_iter();
+        // Both have a key of this name, and flags stand side by side.
+        let of_event_source = of_event_source.map(|key| key.replace("kms-key-arn", "filter-kms-key-arn"));
+        let mut keys: Vec<String> =
+            keys(to_json(&function).unwrap()).into_iter().chain(of_event_source).map(flag).collect();
         let mut flags: Vec<String> =
             Flags::command().get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect();
         keys.sort();

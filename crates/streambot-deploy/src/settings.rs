@@ -104,23 +104,60 @@ pub(crate) struct OutOfRange {
     allowed: String,
 }
 
-/// A setting that is not what it should be.
+/// A key and its value: `KEY=VALUE` as a flag, an entry of a table in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change<S> {
-    /// Which setting.
-    pub(crate) setting: S,
-    from: String,
-    to: String,
-}
+pub(crate) struct Pair(pub(crate) String, pub(crate) String);
 
-impl<S> Change<S> {
-    /// The change that `setting` needs; nothing where it has its value already.
-    pub(crate) fn between<T: PartialEq + fmt::Display>(setting: S, from: T, to: T) -> Option<Self> {
-        (from != to).then(|| Self { setting, from: from.to_string(), to: to.to_string() })
+impl FromStr for Pair {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Self(key.to_owned(), value.to_owned())),
+            _ => Err("write it as KEY=VALUE".to_owned()),
+        }
     }
 }
 
-impl<S: fmt::Display> fmt::Display for Change<S> {
+/// [`Pair`]s as a table, for serde's `with`.
+pub(crate) mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Pair;
+
+    pub(crate) fn serialize<S: Serializer>(pairs: &Option<Vec<Pair>>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().flatten().map(|Pair(key, value)| (key, value)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Pair>>, D::Error> {
+        let table = BTreeMap::<String, String>::deserialize(deserializer)?;
+        Ok(Some(table.into_iter().map(|(key, value)| Pair(key, value)).collect()))
+    }
+}
+
+/// A setting that is not what it should be, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Change {
+    /// Which setting, by its name in the manifest.
+    pub(crate) setting: &'static str,
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
+impl Change {
+    /// The changes from one list of settings to another, which has the same names in the same order.
+    pub(crate) fn between(from: Vec<(&'static str, String)>, to: Vec<(&'static str, String)>) -> Vec<Self> {
+        let pairs = from.into_iter().zip(to);
+        pairs
+            .filter(|((_, from), (_, to))| from != to)
+            .map(|((setting, from), (_, to))| Self { setting, from, to })
+            .collect()
+    }
+}
+
+impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: &str| if value.is_empty() { "(none)".to_owned() } else { value.to_owned() };
         write!(formatter, "{}: {} → {}", self.setting, shown(&self.from), shown(&self.to))

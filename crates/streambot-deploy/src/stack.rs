@@ -21,20 +21,73 @@ pub(crate) struct StackValues {
     pub(crate) masked: Vec<String>,
     /// ARN of the role the function runs as.
     pub(crate) execution_role: String,
-    /// ARN of the stream the function consumes.
+    /// The stream the function consumes.
+    pub(crate) source: Source,
+    /// The function's log group, where the stack has one.
+    pub(crate) log_group: Option<String>,
+    /// Every output, for streams beside that one.
+    pub(crate) outputs: Outputs,
+}
+
+/// A stream of a stack's, and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// ARN of the stream.
     pub(crate) stream: String,
     /// ARN of the consumer with enhanced fan-out that the function reads the stream as, where the stack has one.
     pub(crate) consumer: Option<String>,
     /// ARN of what the stack has for batches that Lambda gives up on.
     pub(crate) failure_destination: Option<String>,
-    /// The function's log group, where the stack has one.
-    pub(crate) log_group: Option<String>,
 }
 
-impl StackValues {
+impl Source {
     /// ARN of what the mapping reads: the consumer where there is one, else the stream itself.
-    pub(crate) fn event_source(&self) -> &str {
+    pub(crate) fn arn(&self) -> &str {
         self.consumer.as_deref().unwrap_or(&self.stream)
+    }
+}
+
+/// The outputs of a service's stack and of its Streambot stack, whose own win.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Outputs {
+    /// The Streambot stack's name.
+    child: String,
+    values: Vec<(String, String)>,
+}
+
+impl Outputs {
+    fn of(stack: &Stack, child: &Stack) -> Self {
+        Self { child: child.name.clone(), values: child.outputs.iter().chain(&stack.outputs).cloned().collect() }
+    }
+
+    /// The output `key` of the Streambot with this prefix; an empty one is none.
+    pub(crate) fn get(&self, prefix: &str, key: &str) -> Option<&str> {
+        find(&self.values, &format!("{prefix}{key}"))
+    }
+
+    fn required(&self, prefix: &str, key: &str) -> Result<String> {
+        self.get(prefix, key).map(str::to_owned).ok_or_else(|| {
+            let hint = match prefix {
+                "" => "it must be a stack of Streambot's template: `streambot-deploy template` prints it".to_owned(),
+                _ => format!(
+                    "add `Streambot::prefixed(\"{prefix}\")` to its template, or correct `prefix` in Cargo.toml"
+                ),
+            };
+            Error::failed(format!("stack `{}` has no output `{prefix}{key}`", self.child)).hint(hint)
+        })
+    }
+
+    /// The stream of the Streambot with this prefix.
+    ///
+    /// # Errors
+    /// Failed where the stack has none.
+    pub(crate) fn source(&self, prefix: &str) -> Result<Source> {
+        let output = |key: &str| self.get(prefix, key).map(str::to_owned);
+        Ok(Source {
+            stream: self.required(prefix, "KinesisStream")?,
+            consumer: output("StreamConsumer"),
+            failure_destination: output("FailureDestination"),
+        })
     }
 }
 
@@ -186,29 +239,14 @@ fn find<'a>(values: &'a [(String, String)], key: &str) -> Option<&'a str> {
 }
 
 fn values(stack: &Stack, child: &Stack, prefix: &str) -> Result<StackValues> {
-    let output = |key: &str| {
-        let key = format!("{prefix}{key}");
-        find(&child.outputs, &key).or_else(|| find(&stack.outputs, &key)).map(str::to_owned)
-    };
-    let required = |key: &str| {
-        output(key).ok_or_else(|| {
-            let hint = match prefix {
-                "" => "it must be a stack of Streambot's template: `streambot-deploy template` prints it".to_owned(),
-                _ => format!(
-                    "add `Streambot::prefixed(\"{prefix}\")` to its template, or correct `prefix` in Cargo.toml"
-                ),
-            };
-            Error::failed(format!("stack `{}` has no output `{prefix}{key}`", child.name)).hint(hint)
-        })
-    };
+    let outputs = Outputs::of(stack, child);
     Ok(StackValues {
-        execution_role: required("LambdaExecutionRole")?,
-        stream: required("KinesisStream")?,
-        consumer: output("StreamConsumer"),
-        failure_destination: output("FailureDestination"),
-        log_group: output("LogGroup"),
+        execution_role: outputs.required(prefix, "LambdaExecutionRole")?,
+        source: outputs.source(prefix)?,
+        log_group: outputs.get(prefix, "LogGroup").map(str::to_owned),
         masked: masked(stack).map(|(key, _)| key.clone()).collect(),
         environment: environment(stack, child, prefix),
+        outputs,
     })
 }
 
@@ -358,11 +396,11 @@ mod tests {
             ("OrdersStreambotStack", "shop-production"),
         ]);
         let orders = values(&service(), &shared, "Orders").unwrap();
-        assert_eq!((orders.event_source(), orders.execution_role.as_str()), ("arn:orders", "arn:orders-role"));
-        assert_eq!(orders.failure_destination, None);
+        assert_eq!((orders.source.arn(), orders.execution_role.as_str()), ("arn:orders", "arn:orders-role"));
+        assert_eq!(orders.source.failure_destination, None);
         let payments = values(&service(), &shared, "Payments").unwrap();
-        assert_eq!((payments.event_source(), payments.stream.as_str()), ("arn:consumer", "arn:payments"));
-        assert_eq!(payments.failure_destination.as_deref(), Some("arn:bucket"));
+        assert_eq!((payments.source.arn(), payments.source.stream.as_str()), ("arn:consumer", "arn:payments"));
+        assert_eq!(payments.source.failure_destination.as_deref(), Some("arn:bucket"));
         assert_eq!(find(&payments.environment, "MetricName"), Some("shop-production-Payments"));
         assert_eq!(find(&payments.environment, "KinesisStream"), Some("arn:payments"));
 

@@ -1,203 +1,247 @@
-//! The calls that make an event source mapping what a plan says. A mapping is only ever updated, so it keeps its place in the stream.
-
-use std::time::{Duration, Instant};
+//! The calls that make event source mappings what a plan says. A mapping is updated wherever Lambda can do that, so it keeps its place
+//! in the stream.
 
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::primitives::DateTime;
-use aws_sdk_lambda::types::{
-    DestinationConfig, EventSourceMappingConfiguration, EventSourcePosition, Filter, FilterCriteria,
-    FunctionResponseType, OnFailure,
-};
+use aws_sdk_lambda::operation::get_event_source_mapping::GetEventSourceMappingOutput;
+use aws_sdk_lambda::types::FunctionResponseType;
+use serde::Serialize;
 
-use super::plan::{Plan, Setting, choose};
-use super::{EventSourceSettings, StartingPosition};
-use crate::aws::{failed, patiently};
+use super::find::list;
+use super::mapping::Mapping;
+use super::plan::{Plan, Removal, Step, Wanted, plan};
+use crate::aws::{Aws, failed};
 use crate::error::{Error, Result};
-use crate::stack::StackValues;
+use crate::function::ALIAS;
+use crate::progress;
 
-/// How long Lambda may take to bring up a mapping.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// How often a source is looked at again where its mapping turns out to be there already.
+const ROUNDS: usize = 3;
 
-/// Finds the mapping of the stack's event source to `function`. All mappings of the source are read: Lambda's own filter by
-/// function would miss one that was made for the function itself or for another alias.
+/// A mapping as a deploy leaves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Connected {
+    /// Its id.
+    pub(crate) uuid: String,
+    /// ARN of the stream or consumer it reads.
+    pub(crate) event_source_arn: String,
+    /// Whether it reads.
+    pub(crate) state: String,
+}
+
+/// Makes existing mappings honour partial answers. This comes before new code goes live: without it Lambda would take an answer that
+/// names failed records for a success, and lose them.
 ///
 /// # Errors
-/// Failed where Lambda does not answer, where there is more than one, and where the function reads the stream directly while the
-/// stack has a consumer for it: Lambda cannot move a mapping from one to the other, and both would hand it every record.
-pub(crate) async fn find(
-    client: &Client,
-    stack: &StackValues,
-    function: &str,
-) -> Result<Option<EventSourceMappingConfiguration>> {
-    let Some(consumer) = &stack.consumer else { return mapping_of(client, &stack.stream, function).await };
-    let (of_stream, of_consumer) =
-        tokio::try_join!(mapping_of(client, &stack.stream, function), mapping_of(client, consumer, function))?;
-    // A server may list the mappings of a consumer under its stream too.
-    match of_stream.filter(|mapping| mapping.event_source_arn() == Some(stack.stream.as_str())) {
-        None => Ok(of_consumer),
-        Some(mapping) => Err(Error::failed(format!(
-            "function `{function}` reads {} directly, by event source mapping {}, and its stack has consumer {consumer}",
-            stack.stream,
-            mapping.uuid().unwrap_or_default()
-        ))
-        .hint(
-            "Lambda cannot move a mapping: set EnhancedFanOut to false, or delete the mapping and deploy with \
-             --starting-position AT_TIMESTAMP and the time of its last record",
-        )),
+/// Failed where Lambda refuses, or a mapping does not settle.
+pub(crate) async fn honour_partial_answers(aws: &Aws, plan: &Plan) -> Result<()> {
+    let client = Client::new(&aws.config);
+    for step in &plan.mappings {
+        let Step::Update { uuid, report_batch_item_failures: true, .. } = step else { continue };
+        progress::say(format!("setting ReportBatchItemFailures on event source mapping {uuid}"));
+        let request = client
+            .update_event_source_mapping()
+            .uuid(uuid)
+            .function_response_types(FunctionResponseType::ReportBatchItemFailures);
+        let doing = format!("changing event source mapping {uuid}");
+        aws.patience.call(&doing, async || request.clone().send().await).await.map_err(|error| failed(doing, error))?;
+        wait_until_settled(aws, &client, uuid).await?;
+    }
+    Ok(())
+}
+
+/// Carries out `plan`, one source beside the other, and tells the mappings in the order of `wanted`.
+///
+/// # Errors
+/// Failed where Lambda refuses, or a mapping does not settle in time.
+pub(crate) async fn apply(aws: &Aws, plan: &Plan, wanted: &[Wanted], function: &str) -> Result<Vec<Connected>> {
+    let work = Work { aws, client: Client::new(&aws.config), function };
+    for removal in &plan.remove {
+        work.remove(removal).await?;
+    }
+    let steps = plan.mappings.iter().zip(wanted).map(|(step, wanted)| work.carry_out(step, wanted));
+    futures_util::future::try_join_all(steps).await
+}
+
+/// The way to the mappings of one function.
+struct Work<'a> {
+    aws: &'a Aws,
+    client: Client,
+    function: &'a str,
+}
+
+impl Work<'_> {
+    async fn remove(&self, removal: &Removal) -> Result<()> {
+        let Removal { uuid, source, under_way } = removal;
+        if !under_way {
+            progress::say(format!("deleting event source mapping {uuid} of {source}"));
+            delete(self.aws, &self.client, uuid).await?;
+        }
+        wait_until_gone(self.aws, &self.client, uuid).await
+    }
+
+    async fn carry_out(&self, step: &Step, wanted: &Wanted) -> Result<Connected> {
+        match step {
+            Step::Update { uuid, changes, is_busy, .. } if changes.is_empty() && !is_busy => Ok(Connected {
+                uuid: uuid.clone(),
+                event_source_arn: wanted.arn.clone(),
+                state: if wanted.settings.enabled() { "Enabled" } else { "Disabled" }.to_owned(),
+            }),
+            Step::Update { uuid, .. } => self.update(uuid, wanted).await,
+            Step::Create => self.create(wanted).await,
+        }
+    }
+
+    /// Creates a mapping, unless it turns out to be there: an attempt whose answer was lost has made it.
+    async fn create(&self, wanted: &Wanted) -> Result<Connected> {
+        let arn = &wanted.arn;
+        let doing = format!("creating an event source mapping of {arn}");
+        for _ in 0..ROUNDS {
+            progress::say(&doing);
+            let request = self.client.create_event_source_mapping().event_source_arn(arn).function_name(self.alias());
+            let request = Mapping::declared(&wanted.settings).create(request, &wanted.settings);
+            let error = match self.aws.patience.call(&doing, async || request.clone().send().await).await {
+                Ok(answer) => return self.settled(&answer.uuid.unwrap_or_default(), wanted).await,
+                Err(error) => error,
+            };
+            if !error.as_service_error().is_some_and(|error| error.is_resource_conflict_exception()) {
+                return Err(failed(doing, error));
+            }
+            let existing = list(&self.client, self.function, &[arn]).await?;
+            let of_source: Vec<_> =
+                existing.into_iter().filter(|mapping| mapping.event_source_arn() == Some(arn)).collect();
+            let again = plan(&of_source, std::slice::from_ref(wanted), self.function, false)?;
+            for removal in &again.remove {
+                self.remove(removal).await?;
+            }
+            if let [Step::Update { uuid, .. }] = &again.mappings[..] {
+                return self.update(uuid, wanted).await;
+            }
+        }
+        Err(Error::failed(doing).hint("Lambda says that there is one and does not list it: deploy again in a minute"))
+    }
+
+    /// Gives a mapping what it lacks, from what it is once it has settled: a change under way may be what is wanted.
+    async fn update(&self, uuid: &str, wanted: &Wanted) -> Result<Connected> {
+        let before = wait_until_settled(self.aws, &self.client, uuid).await?;
+        let current = Mapping::told(&before);
+        let declared = Mapping::declared(&wanted.settings);
+        let changes = current.changes(&declared);
+        let reports = before.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures);
+        if changes.is_empty() && reports {
+            return self.settled(uuid, wanted).await;
+        }
+        for change in changes {
+            progress::say(format!("changing event source mapping {uuid}, {change}"));
+        }
+        let request = self
+            .client
+            .update_event_source_mapping()
+            .uuid(uuid)
+            .function_response_types(FunctionResponseType::ReportBatchItemFailures);
+        let request = declared.update(request, &current, &self.alias());
+        let doing = format!("changing event source mapping {uuid}");
+        self.aws
+            .patience
+            .call(&doing, async || request.clone().send().await)
+            .await
+            .map_err(|error| failed(doing, error))?;
+        self.settled(uuid, wanted).await
+    }
+
+    async fn settled(&self, uuid: &str, wanted: &Wanted) -> Result<Connected> {
+        let mapping = wait_until_settled(self.aws, &self.client, uuid).await?;
+        Ok(Connected {
+            uuid: uuid.to_owned(),
+            event_source_arn: wanted.arn.clone(),
+            state: mapping.state.unwrap_or_default(),
+        })
+    }
+
+    /// The function by its alias, as Lambda takes it for a name.
+    fn alias(&self) -> String {
+        format!("{}:{ALIAS}", self.function)
     }
 }
 
-async fn mapping_of(client: &Client, source: &str, function: &str) -> Result<Option<EventSourceMappingConfiguration>> {
-    let pages = client.list_event_source_mappings().event_source_arn(source).into_paginator().items().send();
-    let mappings = pages
-        .collect::<Result<Vec<_>, _>>()
-        .await
-        .map_err(|error| failed(format!("listing the event source mappings of {source}"), error))?;
-    choose(mappings, function)
-}
-
-/// Makes an existing mapping honour partial answers. This comes before new code goes live: without it Lambda would take an answer
-/// that names failed records for a success, and lose them.
+/// Deletes a mapping; one that is gone already is as good.
 ///
 /// # Errors
-/// Failed where Lambda refuses, or the mapping does not settle.
-pub(crate) async fn honour_partial_answers(client: &Client, plan: &Plan) -> Result<()> {
-    let Plan::Update { uuid, report_batch_item_failures: true, .. } = plan else { return Ok(()) };
-    eprintln!("setting ReportBatchItemFailures on event source mapping {uuid}");
-    let request = client
-        .update_event_source_mapping()
-        .uuid(uuid)
-        .function_response_types(FunctionResponseType::ReportBatchItemFailures);
-    patiently(&format!("changing event source mapping {uuid}"), async || request.clone().send().await).await?;
-    wait_until_settled(client, uuid).await
+/// Failed where Lambda refuses.
+pub(crate) async fn delete(aws: &Aws, client: &Client, uuid: &str) -> Result<()> {
+    let request = client.delete_event_source_mapping().uuid(uuid);
+    let doing = format!("deleting event source mapping {uuid}");
+    match aws.patience.call(&doing, async || request.clone().send().await).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => Ok(()),
+        Err(error) => Err(failed(doing, error)),
+    }
 }
 
-/// Carries out `plan` and tells the mapping's UUID.
+/// Waits until a mapping that is being deleted is not there any more. The SDK has no waiter for mappings.
 ///
 /// # Errors
-/// Failed where Lambda refuses, or the mapping does not settle within five minutes.
-pub(crate) async fn apply(
-    client: &Client,
-    plan: &Plan,
-    settings: &EventSourceSettings,
-    stream: &str,
-    function: &str,
-) -> Result<String> {
-    let uuid = match plan {
-        Plan::Create => create(client, settings, stream, function).await?,
-        Plan::Update { uuid, changes, .. } if changes.is_empty() => return Ok(uuid.clone()),
-        Plan::Update { uuid, changes, .. } => {
-            let mut request = client.update_event_source_mapping().uuid(uuid);
-            for change in changes {
-                eprintln!("changing event source mapping {uuid}, {change}");
-                request = match change.setting {
-                    Setting::Function => request.function_name(function),
-                    Setting::BatchSize => request.batch_size(settings.batch_size().cast_signed()),
-                    Setting::MaximumBatchingWindow => request.maximum_batching_window_in_seconds(
-                        settings.maximum_batching_window_in_seconds().cast_signed(),
-                    ),
-                    Setting::ParallelizationFactor => {
-                        request.parallelization_factor(settings.parallelization_factor().cast_signed())
-                    }
-                    Setting::MaximumRetryAttempts => {
-                        request.maximum_retry_attempts(or_no_limit(settings.maximum_retry_attempts()))
-                    }
-                    Setting::MaximumRecordAge => {
-                        request.maximum_record_age_in_seconds(or_no_limit(settings.maximum_record_age_in_seconds()))
-                    }
-                    Setting::BisectBatchOnFunctionError => {
-                        request.bisect_batch_on_function_error(settings.bisect_batch_on_function_error())
-                    }
-                    Setting::TumblingWindow => {
-                        request.tumbling_window_in_seconds(or_none(settings.tumbling_window_in_seconds()))
-                    }
-                    Setting::OnFailure => request.destination_config(destination(settings)),
-                    Setting::FilterPatterns => request.filter_criteria(filters(settings)),
-                    Setting::Enabled => request.enabled(settings.enabled()),
-                };
-            }
-            patiently(&format!("changing event source mapping {uuid}"), async || request.clone().send().await).await?;
-            uuid.clone()
+/// Failed where it stays.
+pub(crate) async fn wait_until_gone(aws: &Aws, client: &Client, uuid: &str) -> Result<()> {
+    let mut waits = aws.patience.waits();
+    while read(client, uuid).await?.is_some() {
+        if !waits.wait().await {
+            return Err(Error::failed(format!("event source mapping {uuid} is still being deleted"))
+                .hint("try again in a minute"));
         }
-    };
-    wait_until_settled(client, &uuid).await?;
-    Ok(uuid)
+    }
+    Ok(())
 }
 
-async fn create(client: &Client, settings: &EventSourceSettings, stream: &str, function: &str) -> Result<String> {
-    eprintln!("creating an event source mapping of {stream}");
-    let position = match settings.starting_position() {
-        StartingPosition::TrimHorizon => EventSourcePosition::TrimHorizon,
-        StartingPosition::Latest => EventSourcePosition::Latest,
-        StartingPosition::AtTimestamp => EventSourcePosition::AtTimestamp,
-    };
-    let timestamp = settings.starting_position_timestamp().map(|time| DateTime::from_secs_f64(time.as_unix_seconds()));
-    let request = client
-        .create_event_source_mapping()
-        .event_source_arn(stream)
-        .function_name(function)
-        .function_response_types(FunctionResponseType::ReportBatchItemFailures)
-        .starting_position(position)
-        .set_starting_position_timestamp(timestamp)
-        .batch_size(settings.batch_size().cast_signed())
-        .maximum_batching_window_in_seconds(settings.maximum_batching_window_in_seconds().cast_signed())
-        .parallelization_factor(settings.parallelization_factor().cast_signed())
-        .maximum_retry_attempts(or_no_limit(settings.maximum_retry_attempts()))
-        .maximum_record_age_in_seconds(or_no_limit(settings.maximum_record_age_in_seconds()))
-        .bisect_batch_on_function_error(settings.bisect_batch_on_function_error())
-        .tumbling_window_in_seconds(or_none(settings.tumbling_window_in_seconds()))
-        .set_destination_config(settings.on_failure().map(|_| destination(settings)))
-        .set_filter_criteria((!settings.filter_patterns().is_empty()).then(|| filters(settings)))
-        .enabled(settings.enabled());
-    let doing = format!("creating an event source mapping of {stream}");
-    let answer = patiently(&doing, async || request.clone().send().await).await?;
-    Ok(answer.uuid.unwrap_or_default())
-}
-
-/// Lambda writes -1 for "no limit".
-fn or_no_limit(value: Option<u32>) -> i32 {
-    value.map_or(-1, u32::cast_signed)
-}
-
-/// Lambda writes 0 for "no window".
-fn or_none(value: Option<u32>) -> i32 {
-    value.unwrap_or(0).cast_signed()
-}
-
-/// What is told of discarded records; without a destination, the value that takes one away.
-fn destination(settings: &EventSourceSettings) -> DestinationConfig {
-    let on_failure = OnFailure::builder().set_destination(settings.on_failure().map(str::to_owned)).build();
-    DestinationConfig::builder().on_failure(on_failure).build()
-}
-
-/// The filters; without any, the value that takes them away.
-fn filters(settings: &EventSourceSettings) -> FilterCriteria {
-    let filters = settings.filter_patterns().iter().map(|pattern| Filter::builder().pattern(pattern.as_str()).build());
-    FilterCriteria::builder().set_filters(Some(filters.collect())).build()
-}
-
-/// Waits until Lambda is done with a change. The SDK has no waiter for mappings.
-async fn wait_until_settled(client: &Client, uuid: &str) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut delay = Duration::from_millis(250);
+/// Waits until Lambda is done with a change of a mapping, and tells what it is then.
+///
+/// # Errors
+/// Failed where it stays as it is, or is not there.
+pub(crate) async fn wait_until_settled(aws: &Aws, client: &Client, uuid: &str) -> Result<super::Described> {
+    let mut waits = aws.patience.waits();
     loop {
-        let mapping = client
-            .get_event_source_mapping()
-            .uuid(uuid)
-            .send()
-            .await
-            .map_err(|error| failed(format!("reading event source mapping {uuid}"), error))?;
+        let mapping = read(client, uuid).await?.ok_or_else(|| {
+            Error::failed(format!("event source mapping {uuid} was deleted meanwhile")).hint("deploy again")
+        })?;
         let state = mapping.state().unwrap_or_default();
         if matches!(state, "Enabled" | "Disabled") {
-            return Ok(());
+            return Ok(mapping);
         }
-        if Instant::now() + delay > deadline {
+        if !waits.wait().await {
             let reason = mapping.state_transition_reason().unwrap_or("Lambda gives no reason").to_owned();
             return Err(Error::failed(format!("event source mapping {uuid} stays {state}"))
                 .because(reason)
                 .hint("deploy again once it is Enabled"));
         }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(Duration::from_secs(5));
     }
+}
+
+async fn read(client: &Client, uuid: &str) -> Result<Option<super::Described>> {
+    match client.get_event_source_mapping().uuid(uuid).send().await {
+        Ok(mapping) => Ok(Some(described(mapping))),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => Ok(None),
+        Err(error) => Err(failed(format!("reading event source mapping {uuid}"), error)),
+    }
+}
+
+/// A mapping as it is listed, of one that was read by its id: the API has a type for each.
+fn described(mapping: GetEventSourceMappingOutput) -> super::Described {
+    super::Described::builder()
+        .set_uuid(mapping.uuid)
+        .set_event_source_arn(mapping.event_source_arn)
+        .set_function_arn(mapping.function_arn)
+        .set_state(mapping.state)
+        .set_state_transition_reason(mapping.state_transition_reason)
+        .set_function_response_types(mapping.function_response_types)
+        .set_batch_size(mapping.batch_size)
+        .set_maximum_batching_window_in_seconds(mapping.maximum_batching_window_in_seconds)
+        .set_parallelization_factor(mapping.parallelization_factor)
+        .set_maximum_retry_attempts(mapping.maximum_retry_attempts)
+        .set_maximum_record_age_in_seconds(mapping.maximum_record_age_in_seconds)
+        .set_bisect_batch_on_function_error(mapping.bisect_batch_on_function_error)
+        .set_tumbling_window_in_seconds(mapping.tumbling_window_in_seconds)
+        .set_destination_config(mapping.destination_config)
+        .set_filter_criteria(mapping.filter_criteria)
+        .set_metrics_config(mapping.metrics_config)
+        .set_kms_key_arn(mapping.kms_key_arn)
+        .build()
 }

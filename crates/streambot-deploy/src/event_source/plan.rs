@@ -1,51 +1,43 @@
-//! What an event source mapping needs to become what it should be, decided from what it is: values in, a plan out, no calls.
+//! What the event source mappings of a function need to become what they should be, decided from what they are: values in, a plan out, no
+//! calls.
 
-use std::fmt;
+use aws_sdk_lambda::types::{EventSourceMappingConfiguration, FunctionResponseType};
 
-use aws_sdk_lambda::types::{EventSourceMappingConfiguration, FilterCriteria, FunctionResponseType};
-
-use super::{EventSourceSettings, FilterPattern};
+use super::EventSourceSettings;
+use super::mapping::Mapping;
 use crate::error::{Error, Result};
-use crate::function::ALIAS;
 use crate::settings::Change;
 
-/// A setting of a mapping that can be changed in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Setting {
-    Function,
-    BatchSize,
-    MaximumBatchingWindow,
-    ParallelizationFactor,
-    MaximumRetryAttempts,
-    MaximumRecordAge,
-    BisectBatchOnFunctionError,
-    TumblingWindow,
-    OnFailure,
-    FilterPatterns,
-    Enabled,
-}
-
-impl fmt::Display for Setting {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Function => "function",
-            Self::BatchSize => "batch-size",
-            Self::MaximumBatchingWindow => "maximum-batching-window-in-seconds",
-            Self::ParallelizationFactor => "parallelization-factor",
-            Self::MaximumRetryAttempts => "maximum-retry-attempts",
-            Self::MaximumRecordAge => "maximum-record-age-in-seconds",
-            Self::BisectBatchOnFunctionError => "bisect-batch-on-function-error",
-            Self::TumblingWindow => "tumbling-window-in-seconds",
-            Self::OnFailure => "on-failure",
-            Self::FilterPatterns => "filter-patterns",
-            Self::Enabled => "enabled",
-        })
-    }
+/// A mapping as it should be.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// ARN of what it reads: a stream, or a consumer of one.
+    pub(crate) arn: String,
+    pub(crate) settings: EventSourceSettings,
 }
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) struct Plan {
+    /// Mappings to delete, and those that someone is deleting: both are gone before anything is created.
+    pub(crate) remove: Vec<Removal>,
+    /// What each wanted mapping needs, in their order.
+    pub(crate) mappings: Vec<Step>,
+}
+
+/// A mapping that goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) uuid: String,
+    /// ARN of what it reads.
+    pub(crate) source: String,
+    /// Whether it is being deleted already.
+    pub(crate) under_way: bool,
+}
+
+/// What one mapping needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
     /// There is no mapping: create it.
     Create,
     /// There is one, which keeps its place in the stream.
@@ -55,130 +47,171 @@ pub(crate) enum Plan {
         /// Whether it ignores partial answers and is to honour them, before anything else happens.
         report_batch_item_failures: bool,
         /// Settings to change; none leaves the mapping alone.
-        changes: Vec<Change<Setting>>,
+        changes: Vec<Change>,
+        /// Whether Lambda is still at an earlier change.
+        is_busy: bool,
     },
 }
 
 impl Plan {
+    /// Whether every mapping is as it should be.
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_right = |step: &Step| match step {
+            Step::Create => false,
+            Step::Update { report_batch_item_failures, changes, .. } => {
+                !report_batch_item_failures && changes.is_empty()
+            }
+        };
+        self.remove.is_empty() && self.mappings.iter().all(is_right)
+    }
+
     /// The steps in words; none where nothing is to be done.
-    pub(crate) fn steps(&self, stream: &str) -> Vec<String> {
-        match self {
-            Self::Create => vec![format!("create an event source mapping of {stream}")],
-            Self::Update { uuid, report_batch_item_failures, changes } => {
+    pub(crate) fn steps(&self, wanted: &[Wanted]) -> Vec<String> {
+        let removals = self.remove.iter().map(|Removal { uuid, source, under_way }| match under_way {
+            true => format!("wait until event source mapping {uuid} of {source} is deleted"),
+            false => format!("delete event source mapping {uuid} of {source}, with its place in the stream"),
+        });
+        let mappings = self.mappings.iter().zip(wanted).flat_map(|(step, wanted)| match step {
+            Step::Create => vec![format!("create an event source mapping of {}", wanted.arn)],
+            Step::Update { uuid, report_batch_item_failures, changes, .. } => {
                 let report = format!("set ReportBatchItemFailures on event source mapping {uuid}");
                 let change = |change| format!("change event source mapping {uuid}, {change}");
                 report_batch_item_failures.then_some(report).into_iter().chain(changes.iter().map(change)).collect()
             }
-        }
+        });
+        removals.chain(mappings).collect()
     }
 }
 
-/// The mapping of `function` among all those of its stream, whatever version or alias it invokes.
+/// Compares the mappings that `function` has with those it should have. With `replace`, what Lambda cannot change in place is deleted and
+/// made anew.
 ///
 /// # Errors
-/// Failed where there are two: both would hand every record to the function.
-pub(super) fn choose(
-    mappings: Vec<EventSourceMappingConfiguration>,
+/// Failed where two mappings read the same source: both would hand every record to the function. Unconfirmed, without `replace`, where
+/// one would have to be deleted: it reads a stream that is not declared, or started elsewhere than it is declared to.
+pub(crate) fn plan(
+    existing: &[EventSourceMappingConfiguration],
+    wanted: &[Wanted],
     function: &str,
-) -> Result<Option<EventSourceMappingConfiguration>> {
-    let mut own: Vec<_> = mappings
-        .into_iter()
-        .filter(|mapping| mapping.function_arn().and_then(|arn| arn.split(':').nth(6)) == Some(function))
-        .collect();
-    let mapping = own.pop();
-    if let (Some(one), Some(other)) = (&mapping, own.last()) {
-        return Err(Error::failed(format!(
-            "function `{function}` has two event source mappings of its stream, {} and {}",
-            other.uuid().unwrap_or_default(),
-            one.uuid().unwrap_or_default()
-        ))
-        .hint("delete the one that is behind: each hands every record to the function"));
+    replace: bool,
+) -> Result<Plan> {
+    let source = |mapping: &EventSourceMappingConfiguration| mapping.event_source_arn().unwrap_or_default().to_owned();
+    let removal = |mapping: &EventSourceMappingConfiguration, under_way| Removal {
+        uuid: mapping.uuid().unwrap_or_default().to_owned(),
+        source: source(mapping),
+        under_way,
+    };
+    let (going, staying): (Vec<_>, Vec<_>) = existing.iter().partition(|mapping| mapping.state() == Some("Deleting"));
+    let mut remove: Vec<_> = going.into_iter().map(|mapping| removal(mapping, true)).collect();
+
+    for mapping in &staying {
+        let source = source(mapping);
+        // What reads a queue or a table is not of Streambot's making.
+        if is_of_kinesis(&source) && wanted.iter().all(|wanted| wanted.arn != source) {
+            if !replace {
+                return Err(undeclared(function, mapping, wanted));
+            }
+            remove.push(removal(mapping, false));
+        }
     }
-    Ok(mapping)
+    let mut mappings = Vec::new();
+    for wanted in wanted {
+        let own: Vec<_> = staying.iter().filter(|mapping| source(mapping) == wanted.arn).collect();
+        mappings.push(match own[..] {
+            [] => Step::Create,
+            [mapping] => match moved_start(mapping, &wanted.settings) {
+                Some(_) if replace => {
+                    remove.push(removal(mapping, false));
+                    Step::Create
+                }
+                Some(start) => return Err(started_elsewhere(mapping, &start, &wanted.settings)),
+                None => update(mapping, &wanted.settings),
+            },
+            [one, other, ..] => {
+                return Err(Error::failed(format!(
+                    "function `{function}` has two event source mappings of {}, {} and {}",
+                    wanted.arn,
+                    one.uuid().unwrap_or_default(),
+                    other.uuid().unwrap_or_default()
+                ))
+                .hint("delete the one that is behind: each hands every record to the function"));
+            }
+        });
+    }
+    Ok(Plan { remove, mappings })
 }
 
-/// Compares what is with what should be.
-pub(crate) fn plan(current: Option<&EventSourceMappingConfiguration>, settings: &EventSourceSettings) -> Plan {
-    match current {
-        None => Plan::Create,
-        Some(current) => Plan::Update {
-            uuid: current.uuid().unwrap_or_default().to_owned(),
-            report_batch_item_failures: !current
-                .function_response_types()
-                .contains(&FunctionResponseType::ReportBatchItemFailures),
-            changes: differences(current, settings),
-        },
+fn update(mapping: &EventSourceMappingConfiguration, settings: &EventSourceSettings) -> Step {
+    let reports = mapping.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures);
+    Step::Update {
+        uuid: mapping.uuid().unwrap_or_default().to_owned(),
+        report_batch_item_failures: !reports,
+        changes: Mapping::told(mapping).changes(&Mapping::declared(settings)),
+        is_busy: !matches!(mapping.state(), Some("Enabled" | "Disabled") | None),
     }
 }
 
-fn differences(current: &EventSourceMappingConfiguration, settings: &EventSourceSettings) -> Vec<Change<Setting>> {
-    let qualifier = current.function_arn().and_then(|arn| arn.split(':').nth(7)).unwrap_or_default();
-    let state = current.state().unwrap_or_default();
-    let destination = current.destination_config().and_then(|config| config.on_failure()?.destination());
-    let limit = |value: Option<u32>| value.map_or(-1, u32::cast_signed);
-    let patterns = settings.filter_patterns().iter().map(FilterPattern::as_str).collect::<Vec<_>>().join(" ");
-    [
-        Change::between(Setting::Function, qualifier, ALIAS),
-        Change::between(Setting::BatchSize, current.batch_size().unwrap_or(100), settings.batch_size().cast_signed()),
-        Change::between(
-            Setting::MaximumBatchingWindow,
-            current.maximum_batching_window_in_seconds().unwrap_or(0),
-            settings.maximum_batching_window_in_seconds().cast_signed(),
-        ),
-        Change::between(
-            Setting::ParallelizationFactor,
-            current.parallelization_factor().unwrap_or(1),
-            settings.parallelization_factor().cast_signed(),
-        ),
-        Change::between(
-            Setting::MaximumRetryAttempts,
-            current.maximum_retry_attempts().unwrap_or(-1),
-            limit(settings.maximum_retry_attempts()),
-        ),
-        Change::between(
-            Setting::MaximumRecordAge,
-            current.maximum_record_age_in_seconds().unwrap_or(-1),
-            limit(settings.maximum_record_age_in_seconds()),
-        ),
-        Change::between(
-            Setting::BisectBatchOnFunctionError,
-            current.bisect_batch_on_function_error().unwrap_or(false),
-            settings.bisect_batch_on_function_error(),
-        ),
-        Change::between(
-            Setting::TumblingWindow,
-            current.tumbling_window_in_seconds().unwrap_or(0),
-            settings.tumbling_window_in_seconds().unwrap_or(0).cast_signed(),
-        ),
-        Change::between(Setting::OnFailure, destination.unwrap_or_default(), settings.on_failure().unwrap_or_default()),
-        Change::between(Setting::FilterPatterns, patterns_of(current.filter_criteria()), patterns),
-        Change::between(Setting::Enabled, matches!(state, "Enabled" | "Enabling" | "Creating"), settings.enabled())
-            .filter(|_| state != "Updating"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// Whether an ARN is a Kinesis stream's, or that of a consumer of one.
+fn is_of_kinesis(arn: &str) -> bool {
+    arn.split(':').nth(2) == Some("kinesis")
 }
 
-fn patterns_of(criteria: Option<&FilterCriteria>) -> String {
-    let filters = criteria.map(FilterCriteria::filters).unwrap_or_default();
-    filters.iter().filter_map(|filter| filter.pattern()).collect::<Vec<_>>().join(" ")
+/// Where a mapping started, if settings that name a place name another one. Settings that name none take any.
+fn moved_start(mapping: &EventSourceMappingConfiguration, settings: &EventSourceSettings) -> Option<String> {
+    let declared = settings.starting_position?;
+    let started = mapping.starting_position()?.as_str();
+    if started != declared.as_str() {
+        return Some(started.to_owned());
+    }
+    let at = mapping.starting_position_timestamp()?.as_secs_f64();
+    let declared = settings.starting_position_timestamp?.as_unix_seconds();
+    // Lambda keeps whole seconds.
+    ((at - declared).abs() >= 1.0).then(|| format!("{started} {at}"))
+}
+
+const REPLACE: &str = "--replace-mapping deletes it with its place in the stream and makes a new one, which reads from \
+                       `starting-position` on: records may be skipped or handed over again";
+
+fn started_elsewhere(mapping: &EventSourceMappingConfiguration, start: &str, settings: &EventSourceSettings) -> Error {
+    let uuid = mapping.uuid().unwrap_or_default();
+    let declared = settings.starting_position().as_str();
+    Error::unconfirmed(format!(
+        "event source mapping {uuid} began at {start}, and `starting-position` is {declared}: Lambda cannot change that"
+    ))
+    .hint(format!("leave `starting-position` as it was: it only says where a new mapping begins. {REPLACE}"))
+}
+
+fn undeclared(function: &str, mapping: &EventSourceMappingConfiguration, wanted: &[Wanted]) -> Error {
+    let uuid = mapping.uuid().unwrap_or_default();
+    let source = mapping.event_source_arn().unwrap_or_default();
+    let declared: Vec<_> = wanted.iter().map(|wanted| wanted.arn.as_str()).collect();
+    Error::unconfirmed(format!(
+        "function `{function}` reads {source} by event source mapping {uuid}, and its settings declare {} only: Lambda \
+         cannot move a mapping to another source",
+        declared.join(", ")
+    ))
+    .hint(format!(
+        "declare that source too ([[package.metadata.streambot.event-source]] with its `stream`), or go back to it. {REPLACE}"
+    ))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use aws_sdk_lambda::types::builders::EventSourceMappingConfigurationBuilder;
-    use aws_sdk_lambda::types::{DestinationConfig, Filter, OnFailure};
+    use aws_sdk_lambda::types::{DestinationConfig, EventSourcePosition, Filter, FilterCriteria, OnFailure};
 
     use super::*;
 
+    const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/quakes";
     const FUNCTION: &str = "arn:aws:lambda:us-east-1:123456789012:function:quakes-staging";
 
     /// A mapping with the default settings, as AWS tells them.
     fn right() -> EventSourceMappingConfigurationBuilder {
         EventSourceMappingConfiguration::builder()
             .uuid("1")
+            .event_source_arn(STREAM)
+            .starting_position(EventSourcePosition::TrimHorizon)
             .function_arn(format!("{FUNCTION}:current"))
             .state("Enabled")
             .batch_size(100)
@@ -191,8 +224,18 @@ mod tests {
             .function_response_types(FunctionResponseType::ReportBatchItemFailures)
     }
 
+    fn wanted(settings: &EventSourceSettings) -> [Wanted; 1] {
+        [Wanted { arn: STREAM.to_owned(), settings: settings.clone() }]
+    }
+
     fn planned(current: EventSourceMappingConfigurationBuilder, settings: &EventSourceSettings) -> Vec<String> {
-        plan(Some(&current.build()), settings).steps("arn:stream")
+        let wanted = wanted(settings);
+        plan(&[current.build()], &wanted, "quakes-staging", false).unwrap().steps(&wanted)
+    }
+
+    fn refused(existing: &[EventSourceMappingConfiguration], settings: &EventSourceSettings) -> (u8, String) {
+        let error = plan(existing, &wanted(settings), "quakes-staging", false).unwrap_err();
+        (error.exit_code(), error.report())
     }
 
     #[test]
@@ -241,6 +284,8 @@ mod tests {
             "tumbling-window-in-seconds": 30,
             "on-failure": "arn:queue",
             "filter-patterns": ["{\"data\":{\"net\":[\"us\"]}}"],
+            "metrics": ["EventCount"],
+            "kms-key-arn": "arn:key",
             "enabled": false,
         }))
         .unwrap();
@@ -258,6 +303,8 @@ mod tests {
                 "tumbling-window-in-seconds: 0 → 30",
                 "on-failure: (none) → arn:queue",
                 "filter-patterns: (none) → {\"data\":{\"net\":[\"us\"]}}",
+                "metrics: (none) → EventCount",
+                "kms-key-arn: (none) → arn:key",
                 "enabled: true → false",
             ]
         );
@@ -280,25 +327,83 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_is_matched_by_the_functions_whole_name() {
-        let mapping = |arn: &str| EventSourceMappingConfiguration::builder().uuid(arn).function_arn(arn).build();
-        let other = mapping(&format!("{FUNCTION}-2:current"));
-        for arn in [FUNCTION.to_owned(), format!("{FUNCTION}:current"), format!("{FUNCTION}:7")] {
-            let chosen = choose(vec![other.clone(), mapping(&arn)], "quakes-staging").unwrap();
-            assert_eq!(chosen.unwrap().uuid(), Some(arn.as_str()));
-        }
-        assert!(choose(vec![other], "quakes-staging").unwrap().is_none());
+    fn two_mappings_of_one_source_are_refused() {
+        let (code, report) = refused(&[right().build(), right().uuid("2").build()], &EventSourceSettings::default());
+        assert_eq!(code, 1);
+        assert!(
+            report
+                .contains("two event source mappings of arn:aws:kinesis:us-east-1:123456789012:stream/quakes, 1 and 2"),
+            "{report}"
+        );
     }
 
     #[test]
-    fn two_mappings_of_one_function_are_refused() {
-        let mapping =
-            |uuid: &str, arn: String| EventSourceMappingConfiguration::builder().uuid(uuid).function_arn(arn).build();
-        let error = choose(
-            vec![mapping("a", FUNCTION.to_owned()), mapping("b", format!("{FUNCTION}:current"))],
-            "quakes-staging",
-        )
-        .unwrap_err();
-        assert!(error.to_string().ends_with("a and b"), "{error}");
+    fn a_source_that_is_not_declared_is_refused_and_removed_only_when_told_to() {
+        let other = right().uuid("2").event_source_arn(format!("{STREAM}/consumer/quakes:1")).build();
+        let (code, report) = refused(&[other.clone()], &EventSourceSettings::default());
+        assert_eq!(code, 4);
+        assert!(report.contains("by event source mapping 2") && report.contains("--replace-mapping"), "{report}");
+
+        let wanted = wanted(&EventSourceSettings::default());
+        let replaced = plan(&[other], &wanted, "quakes-staging", true).unwrap();
+        assert_eq!(
+            replaced.steps(&wanted),
+            [
+                format!("delete event source mapping 2 of {STREAM}/consumer/quakes:1, with its place in the stream"),
+                format!("create an event source mapping of {STREAM}"),
+            ]
+        );
+        let queue = right().uuid("3").event_source_arn("arn:aws:sqs:us-east-1:123456789012:queue").build();
+        assert!(plan(&[right().build(), queue], &wanted, "quakes-staging", false).unwrap().is_empty());
+    }
+
+    #[test]
+    fn another_starting_position_is_refused_where_the_settings_name_one() {
+        let from_now = || right().starting_position(EventSourcePosition::Latest);
+        assert!(planned(from_now(), &EventSourceSettings::default()).is_empty());
+        let named: EventSourceSettings =
+            serde_json::from_value(serde_json::json!({ "starting-position": "TRIM_HORIZON" })).unwrap();
+        assert!(planned(right(), &named).is_empty());
+        let (code, report) = refused(&[from_now().build()], &named);
+        assert_eq!(code, 4);
+        assert!(report.contains("mapping 1 began at LATEST, and `starting-position` is TRIM_HORIZON"), "{report}");
+        let replaced = plan(&[from_now().build()], &wanted(&named), "quakes-staging", true).unwrap();
+        assert_eq!((replaced.remove.len(), &replaced.mappings[..]), (1, &[Step::Create][..]));
+
+        let at = |time: i64| -> EventSourceSettings {
+            serde_json::from_value(serde_json::json!({
+                "starting-position": "AT_TIMESTAMP", "starting-position-timestamp": time,
+            }))
+            .unwrap()
+        };
+        let began = right()
+            .starting_position(EventSourcePosition::AtTimestamp)
+            .starting_position_timestamp(aws_sdk_lambda::primitives::DateTime::from_secs(1_000));
+        assert!(planned(began.clone(), &at(1_000)).is_empty());
+        assert_eq!(refused(&[began.build()], &at(2_000)).0, 4);
+    }
+
+    #[test]
+    fn a_mapping_that_is_being_deleted_is_waited_for_and_made_anew() {
+        let wanted = wanted(&EventSourceSettings::default());
+        let plan = plan(&[right().state("Deleting").build()], &wanted, "quakes-staging", false).unwrap();
+        assert!(plan.remove[0].under_way);
+        assert_eq!(plan.mappings, [Step::Create]);
+    }
+
+    #[test]
+    fn a_mapping_under_change_is_told_to_be_busy_and_a_disabled_one_is_enabled() {
+        let step = |state: &str| {
+            let wanted = wanted(&EventSourceSettings::default());
+            let plan = plan(&[right().state(state).build()], &wanted, "quakes-staging", false).unwrap();
+            let [Step::Update { changes, is_busy, .. }] = &plan.mappings[..] else { panic!("{plan:?}") };
+            (*is_busy, changes.len())
+        };
+        for busy in ["Creating", "Enabling", "Updating"] {
+            assert_eq!(step(busy), (true, 0), "{busy}");
+        }
+        assert_eq!(step("Enabled"), (false, 0));
+        assert_eq!(step("Disabled"), (false, 1));
+        assert_eq!(step("Disabling"), (true, 1));
     }
 }

@@ -1,23 +1,23 @@
-//! The calls that make a function what a plan says, in the order that is safe: configuration, wait, code, wait, version, alias.
-
-use std::time::Duration;
+//! The calls that make a function what it should be, in the order that is safe: configuration, wait, code, wait, version, alias. Every
+//! write names the revision that was read, so that of two deploys at once one wins and the other says so.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::client::Waiters as _;
-use aws_sdk_lambda::operation::create_alias::CreateAliasError;
-use aws_sdk_lambda::operation::get_function::GetFunctionError;
+use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_lambda::types::builders::LoggingConfigBuilder;
-use aws_sdk_lambda::types::{FunctionCode, FunctionConfiguration, LastUpdateStatus, LoggingConfig, State};
+use aws_sdk_lambda::types::{FunctionCode, FunctionConfiguration, LastUpdateStatus, State};
 
-use super::ALIAS;
-use super::plan::{Current, Desired, Plan, Setting};
-use crate::aws::{failed, patiently};
+use super::alias::{self, Pointing, Refused, Weighted};
+use super::find::get;
+use super::plan::{Plan, is_ours};
+use super::{ALIAS, Configuration, Current, Desired, find, plan, versions};
+use crate::aws::{Aws, failed};
+use crate::canary::Canary;
 use crate::error::{Error, Result};
-use crate::settings::Change;
+use crate::progress;
 
-/// How long Lambda may take to bring up a function, an update or a version.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// How often a function that is not what it was is read and compared again.
+const ROUNDS: usize = 5;
 
 /// The function once it is what it should be.
 #[derive(Debug, Clone)]
@@ -26,70 +26,279 @@ pub(crate) struct Deployed {
     pub(crate) arn: String,
     /// ARN of the alias, which the mapping invokes.
     pub(crate) alias_arn: String,
-    /// The version the alias names.
+    /// The version that is as it should be.
     pub(crate) version: String,
+    /// Whether that version only gets a share of the batches yet.
+    pub(crate) under_canary: bool,
+    /// Bytes of the code that was live before, where there was any.
+    pub(crate) code_size_before: Option<u64>,
 }
 
-/// Reads the function: `$LATEST` and what the alias names, both at once.
+/// Makes the function what it should be, from whatever it is. With `canary`, a new version first gets a share of the batches.
 ///
 /// # Errors
-/// Failed where Lambda does not answer or refuses.
-pub(crate) async fn find(client: &Client, name: &str) -> Result<Option<Current>> {
-    let (latest, published) = tokio::try_join!(get(client, name, None), get(client, name, Some(ALIAS)))?;
-    Ok(latest.map(|latest| Current { latest, published }))
+/// Failed, naming the step and what Lambda says of it; also where the function does not come up in time, or someone else changes
+/// it meanwhile.
+pub(crate) async fn converge(
+    aws: &Aws,
+    current: Option<Current>,
+    desired: &Desired<'_>,
+    canary: Option<&Canary>,
+) -> Result<Deployed> {
+    let work = Work { aws, client: Client::new(&aws.config), desired, canary };
+    let mut current = current;
+    for _ in 0..ROUNDS {
+        let said = match work.attempt(current.as_ref()).await {
+            Ok(deployed) => return Ok(deployed),
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Outdated(said)) => said,
+        };
+        let now = find(aws, desired.name).await?;
+        match &now {
+            Some(function) if is_ours(current.as_ref(), function, desired) => current = now,
+            _ => return Err(someone_else(desired.name, said)),
+        }
+    }
+    Err(someone_else(desired.name, "it does not settle".to_owned()))
 }
 
-async fn get(client: &Client, name: &str, qualifier: Option<&str>) -> Result<Option<FunctionConfiguration>> {
-    match client.get_function().function_name(name).set_qualifier(qualifier.map(str::to_owned)).send().await {
-        Ok(answer) => Ok(answer.configuration),
-        Err(error) if error.as_service_error().is_some_and(GetFunctionError::is_resource_not_found_exception) => {
-            Ok(None)
+fn someone_else(name: &str, said: String) -> Error {
+    Error::failed(format!("someone else changed function `{name}` during this deploy"))
+        .because(said)
+        .hint("see what is deployed now (`streambot-deploy status`), then deploy again if it is to be yours")
+}
+
+/// One function's way to what it should be.
+struct Work<'a> {
+    aws: &'a Aws,
+    client: Client,
+    desired: &'a Desired<'a>,
+    canary: Option<&'a Canary>,
+}
+
+impl Work<'_> {
+    async fn attempt(&self, current: Option<&Current>) -> Result<Deployed, Refused> {
+        let name = self.desired.name;
+        let Some(current) = current else {
+            self.create().await?;
+            let latest = self.wait_until_active().await?;
+            return self.publish(&latest, None).await;
+        };
+        let Plan::Update { configuration, again, code, tags, publish, end_canary } = plan(Some(current), self.desired)
+        else {
+            return Err(Refused::Failed(Error::failed(format!("function `{name}` is there and is not"))));
+        };
+        let mut latest = current.latest.clone();
+        if (!configuration.is_empty() || code || again || publish) && is_busy(&latest) {
+            latest = self.wait_until_updated().await?;
         }
-        Err(error) => Err(failed(format!("reading function `{name}`"), error)),
+        if !configuration.is_empty() || again {
+            for change in &configuration {
+                progress::say(format!("changing function `{name}`, {change}"));
+            }
+            self.configure(&latest).await?;
+            latest = self.wait_until_updated().await?;
+        }
+        if code || again {
+            self.upload(&latest).await?;
+            latest = self.wait_until_updated().await?;
+        }
+        if !tags.is_empty() {
+            let request =
+                self.client.tag_resource().resource(without_qualifier(latest.function_arn().unwrap_or_default()));
+            let request = request.set_tags(Some(tags.into_iter().collect()));
+            self.call(&format!("tagging function `{name}`"), async || request.clone().send().await).await?;
+        }
+        if publish {
+            latest = if latest.state() == Some(&State::Pending) { self.wait_until_active().await? } else { latest };
+            return self.publish(&latest, Some(current)).await;
+        }
+        if end_canary && let Some(alias) = &current.alias {
+            progress::say(format!("ending the canary of version {}", canary_version(alias)));
+            let to = Pointing { version: &alias.version, canary: None };
+            alias::point(self.aws, name, ALIAS, Some(alias), to).await?;
+        }
+        let under_canary = !end_canary && current.alias.as_ref().is_some_and(|alias| alias.canary.is_some());
+        let version = if under_canary { &current.candidate } else { &current.published };
+        let version = version.as_ref().and_then(|version| version.version()).unwrap_or_default().to_owned();
+        Ok(self.deployed(&latest, version, under_canary, Some(current)))
+    }
+
+    fn deployed(
+        &self,
+        latest: &FunctionConfiguration,
+        version: String,
+        under_canary: bool,
+        current: Option<&Current>,
+    ) -> Deployed {
+        let arn = without_qualifier(latest.function_arn().unwrap_or_default());
+        let before = current.and_then(|current| current.published.as_ref());
+        Deployed {
+            alias_arn: format!("{arn}:{ALIAS}"),
+            arn,
+            version,
+            under_canary,
+            code_size_before: before.map(|before| before.code_size().unsigned_abs()),
+        }
+    }
+
+    async fn create(&self) -> Result<(), Refused> {
+        let name = self.desired.name;
+        let code = FunctionCode::builder().zip_file(Blob::new(self.desired.bundle.zip.as_slice())).build();
+        let request = self
+            .desired
+            .configuration
+            .create(self.client.create_function().function_name(name))
+            .architectures(self.desired.architecture())
+            .set_tags((!self.desired.tags.is_empty()).then(|| self.desired.tags.clone().into_iter().collect()))
+            .code(code);
+        progress::say(format!("creating function `{name}`"));
+        self.call(&format!("creating function `{name}`"), async || request.clone().send().await).await?;
+        Ok(())
+    }
+
+    async fn configure(&self, latest: &FunctionConfiguration) -> Result<(), Refused> {
+        let name = self.desired.name;
+        let request = self.client.update_function_configuration().function_name(name);
+        let request = self
+            .desired
+            .configuration
+            .update(request, &Configuration::told(latest))
+            .set_revision_id(latest.revision_id.clone());
+        self.call(&format!("changing function `{name}`"), async || request.clone().send().await).await?;
+        Ok(())
+    }
+
+    async fn upload(&self, latest: &FunctionConfiguration) -> Result<(), Refused> {
+        let name = self.desired.name;
+        progress::say(format!("uploading the code of `{name}`, {} bytes", self.desired.bundle.zip.len()));
+        let request = self
+            .client
+            .update_function_code()
+            .function_name(name)
+            .architectures(self.desired.architecture())
+            .zip_file(Blob::new(self.desired.bundle.zip.as_slice()))
+            .set_revision_id(latest.revision_id.clone());
+        self.call(&format!("uploading the code of `{name}`"), async || request.clone().send().await).await?;
+        Ok(())
+    }
+
+    /// Publishes what was just deployed and nothing else, as the hash and the revision say, and moves the alias to it.
+    async fn publish(&self, latest: &FunctionConfiguration, current: Option<&Current>) -> Result<Deployed, Refused> {
+        let name = self.desired.name;
+        let request = self
+            .client
+            .publish_version()
+            .function_name(name)
+            .code_sha256(&self.desired.bundle.code_sha256)
+            .set_revision_id(latest.revision_id.clone());
+        let doing = format!("publishing a version of `{name}`");
+        let answer = self.call(&doing, async || request.clone().send().await).await?;
+        let version = answer.version.unwrap_or_default();
+        if answer.state != Some(State::Active) {
+            self.client
+                .wait_until_published_version_active()
+                .function_name(name)
+                .qualifier(&version)
+                .wait(self.aws.patience.change)
+                .await
+                .map_err(|error| {
+                    Refused::Failed(
+                        Error::failed(format!("waiting for version {version} of `{name}`"))
+                            .because(error)
+                            .hint("deploy again: what is done stays done"),
+                    )
+                })?;
+        }
+        progress::say(format!("published version {version} of `{name}`"));
+
+        let alias = current.and_then(|current| current.alias.as_ref());
+        let under_canary = self.point(alias, &version).await?;
+        if !under_canary {
+            versions::prune(self.aws, name, self.desired.keep_versions).await;
+        }
+        Ok(self.deployed(latest, version, under_canary, current))
+    }
+
+    /// Moves the alias to the new version, or sends it a share only; tells which.
+    async fn point(&self, alias: Option<&alias::Alias>, version: &str) -> Result<bool, Refused> {
+        let name = self.desired.name;
+        let to = match (self.canary, alias) {
+            (Some(canary), Some(alias)) if alias.version != version => {
+                let share = Weighted { version: version.to_owned(), weight: canary.weight };
+                let plan = canary.begun_now();
+                let to = Pointing { version: &alias.version, canary: Some((&share, &plan)) };
+                alias::point(self.aws, name, ALIAS, Some(alias), to).await?;
+                progress::say(format!("version {version} of `{name}` gets its share: {canary}"));
+                return Ok(true);
+            }
+            (_, Some(alias)) if alias.version == version && alias.canary.is_none() => return Ok(false),
+            _ => Pointing { version, canary: None },
+        };
+        alias::point(self.aws, name, ALIAS, alias, to).await?;
+        Ok(false)
+    }
+
+    async fn call<T, E, R>(&self, doing: &str, call: impl AsyncFn() -> Result<T, SdkError<E, R>>) -> Result<T, Refused>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
+    {
+        self.aws.patience.call(doing, call).await.map_err(|error| {
+            let said = error.as_service_error().and_then(|error| {
+                let (code, message) = (error.code()?, error.message().unwrap_or_default());
+                is_outdated(code, message).then(|| format!("{code}: {message}"))
+            });
+            match said {
+                Some(said) => Refused::Outdated(said),
+                None => Refused::Failed(failed(doing, error)),
+            }
+        })
+    }
+
+    async fn wait_until_active(&self) -> Result<FunctionConfiguration, Refused> {
+        let name = self.desired.name;
+        let waiter = self.client.wait_until_function_active_v2().function_name(name);
+        let answer = match waiter.wait(self.aws.patience.change).await {
+            Ok(poll) => poll.into_result().ok().and_then(|answer| answer.configuration),
+            Err(error) => return Err(Refused::Failed(did_not_come_up(&self.client, name, error).await)),
+        };
+        answer.ok_or_else(|| Refused::Failed(Error::failed(format!("Lambda does not describe function `{name}`"))))
+    }
+
+    /// Waits until the last change is carried out, and the function is up, if it was on its way there.
+    async fn wait_until_updated(&self) -> Result<FunctionConfiguration, Refused> {
+        let name = self.desired.name;
+        let waiter = self.client.wait_until_function_updated_v2().function_name(name);
+        let answer = match waiter.wait(self.aws.patience.change).await {
+            Ok(poll) => poll.into_result().ok().and_then(|answer| answer.configuration),
+            Err(error) => return Err(Refused::Failed(did_not_come_up(&self.client, name, error).await)),
+        };
+        match answer {
+            Some(function) if function.state() == Some(&State::Pending) => self.wait_until_active().await,
+            Some(function) if function.state() == Some(&State::Failed) => {
+                let said = function.state_reason().unwrap_or("Lambda gives no reason").to_owned();
+                Err(Refused::Failed(not_up(name, "Failed").because(said)))
+            }
+            Some(function) => Ok(function),
+            None => Err(Refused::Failed(Error::failed(format!("Lambda does not describe function `{name}`")))),
+        }
     }
 }
 
-/// Carries out `plan`, whose origin is `current`.
-///
-/// # Errors
-/// Failed, naming the step and what Lambda says of it, also where the function does not come up within five minutes.
-pub(crate) async fn apply(
-    client: &Client,
-    current: Option<&Current>,
-    plan: &Plan,
-    desired: &Desired<'_>,
-) -> Result<Deployed> {
-    let name = desired.name;
-    let publishes = match plan {
-        Plan::Create => {
-            create(client, desired).await?;
-            true
-        }
-        Plan::Update { configuration, code, publish } => {
-            if (!configuration.is_empty() || *code) && current.is_some_and(|current| is_busy(&current.latest)) {
-                wait_until_active(client, name).await?;
-                wait_until_updated(client, name).await?;
-            }
-            if !configuration.is_empty() {
-                let logging = current.and_then(|current| current.latest.logging_config());
-                configure(client, configuration, logging, desired).await?;
-                wait_until_updated(client, name).await?;
-            }
-            if *code {
-                upload(client, desired).await?;
-                wait_until_updated(client, name).await?;
-            }
-            *publish
-        }
-    };
-    let published = current.and_then(|current| current.published.as_ref());
-    match published {
-        Some(published) if !publishes => Ok(deployed(published)),
-        _ => {
-            let latest = wait_until_active(client, name).await?;
-            let version = publish(client, &latest, desired).await?;
-            point_alias(client, published, &latest, version, name).await
-        }
+fn canary_version(alias: &alias::Alias) -> &str {
+    alias.canary.as_ref().map_or("", |canary| &canary.version)
+}
+
+/// Whether Lambda refused because the function is not what it was when it was read. That may be this deploy's own doing: a call
+/// whose answer was lost is sent again.
+fn is_outdated(code: &str, message: &str) -> bool {
+    match code {
+        "PreconditionFailedException" => true,
+        "ResourceConflictException" => message.contains("already exist"),
+        // PublishVersion's words where `$LATEST` has other code than the hash it was given.
+        "InvalidParameterValueException" => message.to_ascii_lowercase().contains("codesha256"),
+        _ => false,
     }
 }
 
@@ -98,158 +307,14 @@ fn is_busy(function: &FunctionConfiguration) -> bool {
     function.state() == Some(&State::Pending) || function.last_update_status() == Some(&LastUpdateStatus::InProgress)
 }
 
-/// What is deployed where nothing was to be done.
-fn deployed(published: &FunctionConfiguration) -> Deployed {
-    let arn = without_qualifier(published.function_arn().unwrap_or_default());
-    Deployed { alias_arn: format!("{arn}:{ALIAS}"), arn, version: published.version().unwrap_or_default().to_owned() }
-}
-
 /// `arn:aws:lambda:<region>:<account>:function:<name>` of an ARN that may name a version or alias after it.
 fn without_qualifier(arn: &str) -> String {
     arn.split(':').take(7).collect::<Vec<_>>().join(":")
 }
 
-async fn create(client: &Client, desired: &Desired<'_>) -> Result<()> {
-    let name = desired.name;
-    eprintln!("creating function `{name}`");
-    let code = FunctionCode::builder().zip_file(Blob::new(desired.bundle.zip.as_slice())).build();
-    let logging = desired.log_group.map(|group| LoggingConfig::builder().log_group(group).build());
-    let request = client
-        .create_function()
-        .function_name(name)
-        .runtime(Desired::RUNTIME)
-        .handler(Desired::HANDLER)
-        .role(desired.role)
-        .description(desired.description())
-        .memory_size(desired.memory.cast_signed())
-        .timeout(desired.timeout.cast_signed())
-        .architectures(desired.architecture())
-        .set_logging_config(logging)
-        .code(code);
-    patiently(&format!("creating function `{name}`"), async || request.clone().send().await).await?;
-    Ok(())
-}
-
-async fn configure(
-    client: &Client,
-    changes: &[Change<Setting>],
-    logging: Option<&LoggingConfig>,
-    desired: &Desired<'_>,
-) -> Result<()> {
-    let name = desired.name;
-    let mut request = client.update_function_configuration().function_name(name);
-    for change in changes {
-        eprintln!("changing function `{name}`, {change}");
-        request = match change.setting {
-            Setting::Role => request.role(desired.role),
-            Setting::Description => request.description(desired.description()),
-            Setting::Memory => request.memory_size(desired.memory.cast_signed()),
-            Setting::Timeout => request.timeout(desired.timeout.cast_signed()),
-            Setting::Runtime => request.runtime(Desired::RUNTIME),
-            Setting::Handler => request.handler(Desired::HANDLER),
-            Setting::LogGroup => request.logging_config(with_log_group(logging, desired.log_group)),
-        };
-    }
-    patiently(&format!("changing function `{name}`"), async || request.clone().send().await).await?;
-    Ok(())
-}
-
-/// The logging settings as they are, with another group: Lambda replaces them as a whole.
-fn with_log_group(logging: Option<&LoggingConfig>, group: Option<&str>) -> LoggingConfig {
-    let kept = logging.map_or_else(LoggingConfigBuilder::default, |logging| {
-        LoggingConfig::builder()
-            .set_log_format(logging.log_format.clone())
-            .set_application_log_level(logging.application_log_level.clone())
-            .set_system_log_level(logging.system_log_level.clone())
-    });
-    kept.set_log_group(group.map(str::to_owned)).build()
-}
-
-async fn upload(client: &Client, desired: &Desired<'_>) -> Result<()> {
-    let name = desired.name;
-    eprintln!("uploading the code of `{name}`, {} bytes", desired.bundle.zip.len());
-    let request = client
-        .update_function_code()
-        .function_name(name)
-        .architectures(desired.architecture())
-        .zip_file(Blob::new(desired.bundle.zip.as_slice()));
-    patiently(&format!("uploading the code of `{name}`"), async || request.clone().send().await).await?;
-    Ok(())
-}
-
-/// Publishes what was just deployed and nothing else: the hash and the revision id make Lambda refuse where someone changed the
-/// function meanwhile.
-async fn publish(client: &Client, latest: &FunctionConfiguration, desired: &Desired<'_>) -> Result<String> {
-    let name = desired.name;
-    let request = client
-        .publish_version()
-        .function_name(name)
-        .code_sha256(&desired.bundle.code_sha256)
-        .set_revision_id(latest.revision_id.clone());
-    let doing = format!("publishing a version of `{name}`");
-    let answer = patiently(&doing, async || request.clone().send().await)
-        .await
-        .map_err(|error| error.hint("if someone else changed the function at the same time, deploy again"))?;
-    let version = answer.version.unwrap_or_default();
-    client
-        .wait_until_published_version_active()
-        .function_name(name)
-        .qualifier(&version)
-        .wait(PATIENCE)
-        .await
-        .map_err(|error| Error::failed(format!("waiting for version {version} of `{name}`")).because(error))?;
-    eprintln!("published version {version} of `{name}`");
-    Ok(version)
-}
-
-async fn point_alias(
-    client: &Client,
-    published: Option<&FunctionConfiguration>,
-    latest: &FunctionConfiguration,
-    version: String,
-    name: &str,
-) -> Result<Deployed> {
-    let doing = format!("pointing alias `{ALIAS}` of `{name}` to version {version}");
-    let update = client.update_alias().function_name(name).name(ALIAS).function_version(&version);
-    let update = async || patiently(&doing, async || update.clone().send().await).await;
-    match published {
-        Some(published) if published.version() == Some(version.as_str()) => {}
-        Some(_) => {
-            update().await?;
-        }
-        None => {
-            let create = client.create_alias().function_name(name).name(ALIAS).function_version(&version);
-            match create.send().await {
-                Ok(_) => {}
-                // It is there, for a version that is not.
-                Err(error)
-                    if error.as_service_error().is_some_and(CreateAliasError::is_resource_conflict_exception) =>
-                {
-                    update().await?;
-                }
-                Err(error) => return Err(failed(doing, error)),
-            }
-        }
-    }
-    let arn = without_qualifier(latest.function_arn().unwrap_or_default());
-    Ok(Deployed { alias_arn: format!("{arn}:{ALIAS}"), arn, version })
-}
-
-async fn wait_until_active(client: &Client, name: &str) -> Result<FunctionConfiguration> {
-    match client.wait_until_function_active_v2().function_name(name).wait(PATIENCE).await {
-        Ok(poll) => {
-            let function = poll.into_result().ok().and_then(|answer| answer.configuration);
-            function.ok_or_else(|| Error::failed(format!("Lambda does not describe function `{name}`")))
-        }
-        Err(error) => Err(did_not_come_up(client, name, error).await),
-    }
-}
-
-async fn wait_until_updated(client: &Client, name: &str) -> Result<()> {
-    match client.wait_until_function_updated_v2().function_name(name).wait(PATIENCE).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(did_not_come_up(client, name, error).await),
-    }
+fn not_up(name: &str, state: &str) -> Error {
+    Error::failed(format!("function `{name}` did not come up ({state})"))
+        .hint("mend what Lambda names, then deploy again")
 }
 
 /// Says why a function did not come up, in Lambda's words where it has some.
@@ -258,16 +323,18 @@ async fn did_not_come_up(
     name: &str,
     waiting: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
-    let Ok(Some(function)) = get(client, name, None).await else {
-        return Error::failed(format!("waiting for function `{name}`")).because(waiting);
+    let Ok(Some(function)) = get(client, name, None).await.map(|answer| answer.and_then(|answer| answer.configuration))
+    else {
+        return Error::failed(format!("waiting for function `{name}`"))
+            .because(waiting)
+            .hint("deploy again: what is done stays done");
     };
     let (state, reason) = if function.state() == Some(&State::Failed) {
         (function.state().map(State::as_str), function.state_reason())
     } else {
         (function.last_update_status().map(LastUpdateStatus::as_str), function.last_update_status_reason())
     };
-    let error = Error::failed(format!("function `{name}` did not come up ({})", state.unwrap_or("no state told")))
-        .hint("mend what Lambda names, then deploy again");
+    let error = not_up(name, state.unwrap_or("no state told"));
     match reason {
         Some(reason) if !reason.is_empty() => error.because(reason.to_owned()),
         _ => error.because(waiting),
@@ -275,10 +342,7 @@ async fn did_not_come_up(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
-    use aws_sdk_lambda::types::{ApplicationLogLevel, LogFormat};
-
     use super::*;
 
     #[test]
@@ -290,24 +354,24 @@ mod tests {
     }
 
     #[test]
-    fn another_log_group_keeps_format_and_levels() {
-        let logging = LoggingConfig::builder()
-            .log_format(LogFormat::Json)
-            .application_log_level(ApplicationLogLevel::Warn)
-            .log_group("old")
-            .build();
-        let changed = with_log_group(Some(&logging), Some("new"));
-        assert_eq!(changed.log_group(), Some("new"));
-        assert_eq!(changed.log_format(), Some(&LogFormat::Json));
-        assert_eq!(changed.application_log_level(), Some(&ApplicationLogLevel::Warn));
-    }
-
-    #[test]
     fn a_function_under_change_is_busy() {
         let function = FunctionConfiguration::builder;
         assert!(is_busy(&function().state(State::Pending).build()));
         assert!(is_busy(&function().last_update_status(LastUpdateStatus::InProgress).build()));
         let settled = function().state(State::Active).last_update_status(LastUpdateStatus::Successful);
         assert!(!is_busy(&settled.build()));
+    }
+
+    #[test]
+    fn a_refusal_for_what_someone_changed_is_told_from_the_others() {
+        for (code, message) in [
+            ("PreconditionFailedException", "The RevisionId provided does not match the latest RevisionId."),
+            ("ResourceConflictException", "Function already exist: quakes-staging"),
+            ("InvalidParameterValueException", "CodeSHA256 (a) is different from current CodeSHA256 in $LATEST (b)."),
+        ] {
+            assert!(is_outdated(code, message), "{message}");
+        }
+        assert!(!is_outdated("ResourceConflictException", "An update is in progress for resource: arn"));
+        assert!(!is_outdated("InvalidParameterValueException", "The role cannot be assumed by Lambda."));
     }
 }

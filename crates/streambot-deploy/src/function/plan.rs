@@ -1,89 +1,37 @@
 //! What a function needs to become what it should be, decided from what it is: values in, a plan out, no calls.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use aws_sdk_lambda::types::{FunctionConfiguration, Runtime};
+use aws_sdk_lambda::types::{FunctionConfiguration, LastUpdateStatus, State};
 
-use super::{ALIAS, Architecture};
+use super::{ALIAS, Architecture, Configuration, Current};
 use crate::bundle::Bundle;
 use crate::settings::Change;
-
-/// The longest description Lambda takes, in characters.
-const DESCRIPTION_LENGTH: usize = 256;
 
 /// The function as it should be.
 #[derive(Debug)]
 pub(crate) struct Desired<'a> {
     /// Its name, which is the stack's.
     pub(crate) name: &'a str,
-    /// ARN of the role it runs as.
-    pub(crate) role: &'a str,
-    /// The package's description.
-    pub(crate) description: &'a str,
-    /// Memory in MB.
-    pub(crate) memory: u32,
-    /// Seconds an invocation may take.
-    pub(crate) timeout: u32,
+    /// Its settings.
+    pub(crate) configuration: Configuration,
     /// The processor it was built for.
     pub(crate) architecture: Architecture,
-    /// Its log group; nothing leaves the one it has.
-    pub(crate) log_group: Option<&'a str>,
+    /// Tags it has, beside those it has already.
+    pub(crate) tags: BTreeMap<String, String>,
+    /// How many versions are kept.
+    pub(crate) keep_versions: usize,
     /// Its code.
     pub(crate) bundle: &'a Bundle,
 }
 
 impl Desired<'_> {
-    /// Lambda's own name for a Rust executable on Amazon Linux 2023.
-    pub(super) const RUNTIME: Runtime = Runtime::Providedal2023;
-    /// The executable in the bundle.
-    pub(super) const HANDLER: &'static str = "bootstrap";
-
-    /// The description, cut to what Lambda takes.
-    pub(super) fn description(&self) -> String {
-        self.description.trim().chars().take(DESCRIPTION_LENGTH).collect()
-    }
-
     /// The processor in the API's type.
     pub(super) fn architecture(&self) -> aws_sdk_lambda::types::Architecture {
         match self.architecture {
             Architecture::X86_64 => aws_sdk_lambda::types::Architecture::X8664,
             Architecture::Arm64 => aws_sdk_lambda::types::Architecture::Arm64,
         }
-    }
-}
-
-/// The function as it is.
-#[derive(Debug, Clone)]
-pub(crate) struct Current {
-    /// `$LATEST`, what the next version would be.
-    pub(crate) latest: FunctionConfiguration,
-    /// The version the alias names; nothing where there is no alias.
-    pub(crate) published: Option<FunctionConfiguration>,
-}
-
-/// A setting of the function that can be changed in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Setting {
-    Role,
-    Description,
-    Memory,
-    Timeout,
-    Runtime,
-    Handler,
-    LogGroup,
-}
-
-impl fmt::Display for Setting {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Role => "role",
-            Self::Description => "description",
-            Self::Memory => "memory",
-            Self::Timeout => "timeout",
-            Self::Runtime => "runtime",
-            Self::Handler => "handler",
-            Self::LogGroup => "log group",
-        })
     }
 }
 
@@ -95,27 +43,53 @@ pub(crate) enum Plan {
     /// There is one: what of it is to be changed.
     Update {
         /// Settings to change; none leaves the configuration alone.
-        configuration: Vec<Change<Setting>>,
+        configuration: Vec<Change>,
+        /// Whether Lambda could not carry out the last change, or bring the function up: then settings and code are sent again.
+        again: bool,
         /// Whether the code or its processor differs and is to be uploaded.
         code: bool,
-        /// Whether the alias does not name a version that is as it should be.
+        /// Tags to set.
+        tags: BTreeMap<String, String>,
+        /// Whether neither the alias nor its canary names a version that is as it should be.
         publish: bool,
+        /// Whether a canary of another version is to end.
+        end_canary: bool,
     },
 }
 
 impl Plan {
+    /// Whether the function is as it should be.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self
+            == Self::Update {
+                configuration: Vec::new(),
+                again: false,
+                code: false,
+                tags: BTreeMap::new(),
+                publish: false,
+                end_canary: false,
+            }
+    }
+
     /// The steps in words; none where nothing is to be done.
-    pub(crate) fn steps(&self, desired: &Desired<'_>) -> Vec<String> {
+    pub(crate) fn steps(&self, current: Option<&Current>, desired: &Desired<'_>) -> Vec<String> {
         let name = desired.name;
-        let upload = format!("upload code {} ({} bytes)", desired.bundle.code_sha256, desired.bundle.zip.len());
+        let sha256 = &desired.bundle.code_sha256;
+        let before = current.and_then(|current| current.latest.code_sha256()).unwrap_or("(none)");
+        let upload = format!("upload code, sha-256: {before} → {sha256} ({} bytes)", desired.bundle.zip.len());
         let publish = format!("publish a version of `{name}` and move alias `{ALIAS}` to it");
         match self {
             Self::Create => vec![format!("create function `{name}`"), upload, publish],
-            Self::Update { configuration, code, publish: publishes } => configuration
+            Self::Update { configuration, again, code, tags, publish: publishes, end_canary } => configuration
                 .iter()
                 .map(|change| format!("change function `{name}`, {change}"))
+                .chain(
+                    again.then(|| format!("send settings and code of `{name}` again, which Lambda could not bring up")),
+                )
+                .chain(tags.keys().map(|tag| format!("set tag `{tag}` of `{name}`")))
                 .chain(code.then_some(upload))
                 .chain(publishes.then_some(publish))
+                .chain(end_canary.then(|| format!("end the canary of alias `{ALIAS}`")))
                 .collect(),
         }
     }
@@ -124,36 +98,43 @@ impl Plan {
 /// Compares what is with what should be.
 pub(crate) fn plan(current: Option<&Current>, desired: &Desired<'_>) -> Plan {
     let Some(current) = current else { return Plan::Create };
-    let configuration = differences(&current.latest, desired);
+    let configuration = Configuration::told(&current.latest).changes(&desired.configuration);
     let code = code_differs(&current.latest, desired);
-    let outdated = |published: &FunctionConfiguration| {
-        code_differs(published, desired) || !differences(published, desired).is_empty()
+    let again = current.latest.state() == Some(&State::Failed)
+        || current.latest.last_update_status() == Some(&LastUpdateStatus::Failed);
+    let is_right = |version: &Option<FunctionConfiguration>| {
+        version.as_ref().is_some_and(|version| {
+            !code_differs(version, desired) && Configuration::told(version).changes(&desired.configuration).is_empty()
+        })
     };
-    let publish = !configuration.is_empty() || code || current.published.as_ref().is_none_or(outdated);
-    Plan::Update { configuration, code, publish }
+    let changes = !configuration.is_empty() || code || again;
+    let published = current.alias.is_some() && is_right(&current.published);
+    let candidate = is_right(&current.candidate);
+    let tags = desired.tags.iter().filter(|(key, value)| current.tags.get(*key) != Some(*value));
+    Plan::Update {
+        configuration,
+        again,
+        code,
+        tags: tags.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        publish: changes || !(published || candidate),
+        end_canary: !changes && published && current.alias.as_ref().is_some_and(|alias| alias.canary.is_some()),
+    }
 }
 
-fn differences(current: &FunctionConfiguration, desired: &Desired<'_>) -> Vec<Change<Setting>> {
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let number = |value: Option<i32>| value.map_or(0, i32::unsigned_abs);
-    // A server that tells no log group at all is not one that lost it.
-    let log_group = current.logging_config().and_then(|logging| logging.log_group());
-    [
-        Change::between(Setting::Role, text(current.role()), desired.role.to_owned()),
-        Change::between(Setting::Description, text(current.description()), desired.description()),
-        Change::between(Setting::Memory, number(current.memory_size()), desired.memory),
-        Change::between(Setting::Timeout, number(current.timeout()), desired.timeout),
-        Change::between(
-            Setting::Runtime,
-            text(current.runtime().map(Runtime::as_str)),
-            Desired::RUNTIME.as_str().to_owned(),
-        ),
-        Change::between(Setting::Handler, text(current.handler()), Desired::HANDLER.to_owned()),
-        log_group.zip(desired.log_group).and_then(|(from, to)| Change::between(Setting::LogGroup, from, to)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// Whether what a function has become since it was read is this deploy's own doing, or nobody's: a call whose answer was lost may have
+/// been carried out.
+pub(super) fn is_ours(before: Option<&Current>, now: &Current, desired: &Desired<'_>) -> bool {
+    let code_is = |function: Option<&FunctionConfiguration>| {
+        function.is_some_and(|function| now.latest.code_sha256() == function.code_sha256())
+    };
+    let settings = Configuration::told(&now.latest);
+    match before {
+        None => !code_differs(&now.latest, desired) && settings.changes(&desired.configuration).is_empty(),
+        Some(before) => {
+            (code_is(Some(&before.latest)) || !code_differs(&now.latest, desired))
+                && settings.is_between(&Configuration::told(&before.latest), &desired.configuration)
+        }
+    }
 }
 
 fn code_differs(current: &FunctionConfiguration, desired: &Desired<'_>) -> bool {
@@ -163,9 +144,11 @@ fn code_differs(current: &FunctionConfiguration, desired: &Desired<'_>) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_lambda::types::LoggingConfig;
     use aws_sdk_lambda::types::builders::FunctionConfigurationBuilder;
+    use serde_json::json;
 
+    use super::super::alias::{Alias, Weighted};
+    use super::super::configuration::tests::{declared, right};
     use super::*;
 
     fn bundle() -> Bundle {
@@ -175,114 +158,127 @@ mod tests {
     fn desired(bundle: &Bundle) -> Desired<'_> {
         Desired {
             name: "quakes-staging",
-            role: "arn:role",
-            description: "Earthquakes",
-            memory: 128,
-            timeout: 60,
+            configuration: declared(json!({})),
             architecture: Architecture::X86_64,
-            log_group: Some("quakes"),
+            tags: BTreeMap::from([("team".to_owned(), "seismology".to_owned())]),
+            keep_versions: 10,
             bundle,
         }
     }
 
-    /// A function that is as [`desired`] says.
-    fn right() -> FunctionConfigurationBuilder {
-        FunctionConfiguration::builder()
-            .role("arn:role")
-            .description("Earthquakes")
-            .memory_size(128)
-            .timeout(60)
-            .runtime(Runtime::Providedal2023)
-            .handler("bootstrap")
-            .architectures(aws_sdk_lambda::types::Architecture::X8664)
-            .logging_config(LoggingConfig::builder().log_group("quakes").build())
-            .code_sha256("code")
+    fn current(latest: FunctionConfigurationBuilder, published: Option<FunctionConfigurationBuilder>) -> Current {
+        Current {
+            latest: latest.build(),
+            tags: BTreeMap::from([("team".to_owned(), "seismology".to_owned()), ("cost".to_owned(), "1".to_owned())]),
+            alias: published.is_some().then(|| Alias {
+                version: "1".to_owned(),
+                canary: None,
+                description: String::new(),
+                revision_id: None,
+            }),
+            published: published.map(FunctionConfigurationBuilder::build),
+            candidate: None,
+        }
     }
 
-    fn planned(latest: FunctionConfigurationBuilder, published: Option<FunctionConfigurationBuilder>) -> Plan {
-        let current = Current { latest: latest.build(), published: published.map(FunctionConfigurationBuilder::build) };
-        plan(Some(&current), &desired(&bundle()))
+    fn under_canary(published: FunctionConfigurationBuilder, candidate: FunctionConfigurationBuilder) -> Current {
+        let mut current = current(right(), Some(published));
+        if let Some(alias) = &mut current.alias {
+            alias.canary = Some(Weighted { version: "2".to_owned(), weight: 0.1 });
+        }
+        Current { candidate: Some(candidate.build()), ..current }
     }
 
-    fn words(plan: &Plan) -> Vec<String> {
-        plan.steps(&desired(&bundle()))
+    fn words(current: &Current) -> Vec<String> {
+        let bundle = bundle();
+        let desired = desired(&bundle);
+        plan(Some(current), &desired).steps(Some(current), &desired)
     }
+
+    const PUBLISH: &str = "publish a version of `quakes-staging` and move alias `current` to it";
 
     #[test]
     fn a_function_that_is_as_it_should_be_is_left_alone() {
-        let plan = planned(right(), Some(right()));
-        assert_eq!(plan, Plan::Update { configuration: Vec::new(), code: false, publish: false });
-        assert!(words(&plan).is_empty());
+        let bundle = bundle();
+        let as_it_should_be = current(right(), Some(right()));
+        assert!(plan(Some(&as_it_should_be), &desired(&bundle)).is_empty());
+        assert!(words(&as_it_should_be).is_empty());
     }
 
     #[test]
     fn a_function_that_is_not_there_is_created() {
         let bundle = bundle();
-        assert_eq!(plan(None, &desired(&bundle)), Plan::Create);
-        assert_eq!(words(&Plan::Create)[0], "create function `quakes-staging`");
-    }
-
-    #[test]
-    fn only_the_setting_that_differs_is_changed_and_no_code_is_uploaded() {
-        let plan = planned(right().memory_size(256), Some(right()));
+        let desired = desired(&bundle);
+        assert_eq!(plan(None, &desired), Plan::Create);
         assert_eq!(
-            words(&plan),
-            [
-                "change function `quakes-staging`, memory: 256 → 128",
-                "publish a version of `quakes-staging` and move alias `current` to it",
-            ]
+            Plan::Create.steps(None, &desired),
+            ["create function `quakes-staging`", "upload code, sha-256: (none) → code (7 bytes)", PUBLISH]
         );
     }
 
     #[test]
-    fn every_setting_is_compared() {
-        let wrong = FunctionConfiguration::builder()
-            .logging_config(LoggingConfig::builder().log_group("/aws/lambda/quakes-staging").build());
-        let Plan::Update { configuration, .. } = planned(wrong, None) else { unreachable!() };
-        let settings: Vec<_> = configuration.iter().map(|change| change.setting).collect();
+    fn only_the_setting_that_differs_is_changed_and_no_code_is_uploaded() {
         assert_eq!(
-            settings,
-            [
-                Setting::Role,
-                Setting::Description,
-                Setting::Memory,
-                Setting::Timeout,
-                Setting::Runtime,
-                Setting::Handler,
-                Setting::LogGroup,
-            ]
+            words(&current(right().memory_size(256), Some(right()))),
+            ["change function `quakes-staging`, memory: 256 → 128", PUBLISH]
         );
     }
 
     #[test]
     fn other_code_or_another_processor_is_uploaded() {
         use aws_sdk_lambda::types::Architecture;
-        for other in [right().code_sha256("other"), right().set_architectures(Some(vec![Architecture::Arm64]))] {
-            let plan = planned(other, Some(right()));
-            assert_eq!(plan, Plan::Update { configuration: Vec::new(), code: true, publish: true });
-        }
+        assert_eq!(
+            words(&current(right().code_sha256("other"), Some(right()))),
+            ["upload code, sha-256: other → code (7 bytes)", PUBLISH]
+        );
+        let other = current(right().set_architectures(Some(vec![Architecture::Arm64])), Some(right()));
+        assert_eq!(words(&other).len(), 2);
     }
 
     #[test]
     fn a_run_that_ended_before_it_published_is_finished() {
         for published in [None, Some(right().code_sha256("old")), Some(right().timeout(3))] {
-            let plan = planned(right(), published);
-            assert_eq!(plan, Plan::Update { configuration: Vec::new(), code: false, publish: true });
+            assert_eq!(words(&current(right(), published)), [PUBLISH]);
         }
     }
 
     #[test]
-    fn a_log_group_is_left_alone_where_the_stack_has_none() {
-        let bundle = bundle();
-        let desired = Desired { log_group: None, ..desired(&bundle) };
-        assert!(differences(&right().build(), &desired).is_empty());
+    fn what_lambda_could_not_bring_up_is_sent_again() {
+        let again = "send settings and code of `quakes-staging` again, which Lambda could not bring up";
+        for failed in [right().state(State::Failed), right().last_update_status(LastUpdateStatus::Failed)] {
+            assert_eq!(words(&current(failed, Some(right()))), [again, PUBLISH]);
+        }
     }
 
     #[test]
-    fn a_long_description_is_cut_between_characters() {
+    fn a_missing_tag_is_set_and_tags_of_others_are_left_alone() {
+        let mut untagged = current(right(), Some(right()));
+        untagged.tags.remove("team");
+        assert_eq!(words(&untagged), ["set tag `team` of `quakes-staging`"]);
+    }
+
+    #[test]
+    fn a_canary_of_what_is_declared_goes_on_and_one_of_anything_else_ends() {
+        assert!(words(&under_canary(right().timeout(3), right())).is_empty());
+        assert_eq!(words(&under_canary(right(), right().timeout(3))), ["end the canary of alias `current`"]);
+        assert_eq!(words(&under_canary(right().timeout(4), right().timeout(3))), [PUBLISH]);
+    }
+
+    #[test]
+    fn what_a_lost_answer_hid_is_ours_and_what_someone_else_did_is_not() {
         let bundle = bundle();
-        let long = "é".repeat(300);
-        let desired = Desired { description: &long, ..desired(&bundle) };
-        assert_eq!(desired.description().chars().count(), 256);
+        let desired = desired(&bundle);
+        let before = current(right().memory_size(256).code_sha256("old"), Some(right()));
+        let now = |latest: FunctionConfigurationBuilder| current(latest, Some(right()));
+        for ours in
+            [right().memory_size(256).code_sha256("old").revision_id("other"), right().code_sha256("old"), right()]
+        {
+            assert!(is_ours(Some(&before), &now(ours), &desired));
+        }
+        for others in [right().memory_size(512).code_sha256("old"), right().code_sha256("theirs"), right().timeout(3)] {
+            assert!(!is_ours(Some(&before), &now(others), &desired));
+        }
+        assert!(is_ours(None, &now(right()), &desired));
+        assert!(!is_ours(None, &now(right().code_sha256("theirs")), &desired));
     }
 }

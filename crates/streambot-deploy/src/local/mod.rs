@@ -163,6 +163,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
 
+    /// Event source whose settings hold, by its prefix or ARN, where Cargo.toml has several
+    #[arg(long, value_name = "NAME")]
+    event_source: Option<String>,
+
     /// Variables for the function, in the form of .env; without it no .env is read
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
@@ -222,13 +226,13 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let service = load_service(&arguments)?;
     let (function_settings, event_source) = match &service {
-        Some(service) => (&service.function, &service.event_source),
+        Some(service) => (&service.function, &service.event_source(arguments.event_source.as_deref())?.settings),
         None => (&arguments.settings.function, &arguments.settings.event_source),
     };
     event_source.check()?;
     let patterns = Patterns::parse(event_source.filter_patterns().iter().map(FilterPattern::as_str))
         .map_err(|error| Error::usage("reading the filter patterns").because(error))?;
-    let given = given_variables(&arguments)?;
+    let given = given_variables(&arguments, function_settings)?;
     let recorder = arguments.report.as_ref().map(|_| Arc::new(Recorder::new(Clock::start())));
     let console = Arc::new(Console::new(arguments.quiet, recorder.clone()));
     let report = arguments.report.clone().zip(recorder).map(|(path, recorder)| Report { path, recorder });
@@ -347,9 +351,9 @@ fn is_in_package() -> bool {
     std::env::current_dir().is_ok_and(|here| here.ancestors().any(|folder| folder.join("Cargo.toml").is_file()))
 }
 
-/// The variables the user gives; a single one wins over the file.
-fn given_variables(arguments: &Arguments) -> Result<BTreeMap<String, String>> {
-    let mut given = BTreeMap::new();
+/// The variables that the settings declare and the user gives: the file wins over the settings, and a single one over the file.
+fn given_variables(arguments: &Arguments, settings: &FunctionSettings) -> Result<BTreeMap<String, String>> {
+    let mut given = settings.environment_variables();
     if let Some(file) = &arguments.env_file {
         let reading = || Error::usage(format!("reading the variables in {}", file.display()));
         for variable in dotenvy::from_path_iter(file).map_err(|error| reading().because(error))? {
