@@ -139,6 +139,7 @@ where
     let answer =
         error.as_service_error().and_then(|error| Some((error.code()?.to_owned(), error.message()?.to_owned())));
     let unsent = matches!(error, SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_));
+    let unanswered = matches!(error, SdkError::TimeoutError(_) | SdkError::ResponseError(_));
     let worded = match answer {
         Some((code, message)) => {
             let hint = hint_for(&code);
@@ -152,10 +153,15 @@ where
     };
     if unsent {
         worded.hint("check the credentials (AWS_PROFILE, `aws sts get-caller-identity`), the region and the network")
+    } else if unanswered {
+        worded.hint(AGAIN)
     } else {
         worded
     }
 }
+
+/// What to do about an error that is AWS's own and will pass.
+const AGAIN: &str = "AWS is busy or out of order: run the same again in a while; it begins with what is there by then";
 
 fn hint_for(code: &str) -> Option<&'static str> {
     match code {
@@ -163,6 +169,14 @@ fn hint_for(code: &str) -> Option<&'static str> {
         "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
             Some("renew the AWS credentials")
         }
+        "InternalFailure"
+        | "InternalError"
+        | "ServiceException"
+        | "ServiceUnavailable"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequestsException"
+        | "SlowDown" => Some(AGAIN),
         "RequestEntityTooLargeException" => {
             Some("Lambda takes bundles of up to 50 MB: include less, or strip the binary")
         }

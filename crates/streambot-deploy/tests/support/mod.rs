@@ -5,7 +5,7 @@
 pub mod emulator;
 pub mod journal;
 pub mod kinesis;
-pub mod recorder;
+pub mod proxy;
 
 use std::ffi::OsStr;
 use std::fs::File;

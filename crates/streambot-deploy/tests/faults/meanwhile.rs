@@ -1,0 +1,170 @@
+//! What happens meanwhile: another deploy, Lambda's own time, a kill or a full disk while files are written.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::WORLD;
+use crate::support::proxy::{Call, Fault};
+use crate::support::{dotenv, unzip};
+use crate::world::{Declared, Package, failed};
+
+/// What two deploys leave that ran one after the other.
+fn after(environment: &str, deploys: [Declared; 2]) -> Result<Value> {
+    let environment = WORLD.environment(environment)?;
+    for declared in deploys {
+        environment.deploy(declared)?;
+    }
+    environment.state()
+}
+
+#[test]
+fn of_two_deploys_at_once_one_wins_and_the_other_says_so() -> Result<()> {
+    let wanted = after("calm", [Declared::First, Declared::Other])?;
+    for operation in ["UpdateFunctionCode", "PublishVersion"] {
+        let environment = WORLD.environment(&format!("two-{operation}"))?;
+        environment.deploy(Declared::First)?;
+        environment.proxy.once(operation, 1, Fault::HoldBefore);
+        let slow = environment.held(Declared::Code)?;
+        let answer = environment.deploy(Declared::Other)?;
+        environment.proxy.release();
+        let said = failed(&slow.wait_with_output()?, 1)?;
+        assert!(said.contains("someone else changed"), "{operation}:\n{said}");
+        assert_eq!(environment.state()?, wanted, "{operation}");
+        assert_eq!(answer["code_sha256"], environment.code()?);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_deploy_whose_alias_someone_else_has_moved_does_not_move_it_back() -> Result<()> {
+    let environment = WORLD.environment("two-UpdateAlias")?;
+    environment.deploy(Declared::First)?;
+    environment.proxy.once("UpdateAlias", 1, Fault::HoldBefore);
+    let slow = environment.held(Declared::Code)?;
+    let answer = environment.deploy(Declared::Other)?;
+    environment.proxy.release();
+    let said = failed(&slow.wait_with_output()?, 1)?;
+    assert!(said.contains("someone else changed"), "{said}");
+    assert_eq!(answer["code_sha256"], environment.code()?);
+    assert_eq!(environment.mappings()?, 1);
+    Ok(())
+}
+
+#[test]
+fn two_first_deploys_at_once_leave_one_function_with_one_mapping() -> Result<()> {
+    for operation in ["CreateFunction", "CreateAlias", "CreateEventSourceMapping"] {
+        let environment = WORLD.environment(&format!("two-{operation}"))?;
+        environment.proxy.once(operation, 1, Fault::HoldBefore);
+        let slow = environment.held(Declared::First)?;
+        environment.deploy(Declared::First)?;
+        environment.proxy.release();
+        let slow = slow.wait_with_output()?;
+        if !slow.status.success() {
+            failed(&slow, 1)?;
+        }
+        let calm = WORLD.environment(&format!("one-{operation}"))?;
+        calm.deploy(Declared::First)?;
+        assert_eq!(environment.state()?, calm.state()?, "{operation}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_deploy_waits_for_what_takes_lambda_its_time() -> Result<()> {
+    let wanted = after("at-once", [Declared::First, Declared::Changed])?;
+    let environment = WORLD.environment("slowly")?;
+    environment.proxy.settle_after(1);
+    environment.deploy(Declared::First)?;
+    environment.deploy(Declared::Changed)?;
+    let refused = environment.proxy.take().into_iter().filter(|call| call.write && call.status >= Some(400));
+    let refused: Vec<Call> = refused.collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    // A run that finds changes of an interrupted one under way waits for them.
+    environment.proxy.once("UpdateFunctionCode", 1, Fault::HoldAfter);
+    let mut killed = environment.held(Declared::Settings)?;
+    killed.kill()?;
+    killed.wait()?;
+    environment.proxy.heal();
+    environment.deploy(Declared::Changed)?;
+    let (latest, wanted) = (environment.state()?["function"].take(), &wanted["function"]);
+    assert_eq!(latest["State"], wanted["State"]);
+    assert_eq!(latest["MemorySize"], wanted["MemorySize"]);
+    assert_eq!(environment.deploy(Declared::Changed)?["code_sha256"], environment.code()?);
+    Ok(())
+}
+
+/// What the package's `.env` and bundle are made of; nothing where one of them is not there. A half-written one is an error.
+fn whole(folder: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let (text, zip) = (folder.join(".env"), folder.join("build/bundle.zip"));
+    if !text.exists() || !zip.exists() {
+        return Ok(None);
+    }
+    let (text, files) = (std::fs::read(text)?, unzip(&zip)?);
+    ensure!(dotenv(&text)?.len() > 2, "{}", String::from_utf8_lossy(&text));
+    let (_, _, packed) = files.into_iter().find(|(name, _, _)| name == "payload").context("the payload")?;
+    Ok(Some((text, packed)))
+}
+
+#[test]
+fn a_kill_while_files_are_written_leaves_whole_ones() -> Result<()> {
+    let package = Package::new("killed")?;
+    // Large enough that its writing takes a while, and not to be packed.
+    let payload = |release: u8| -> Vec<u8> {
+        (0..6_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ release).collect()
+    };
+    let bundle = |release: u8| -> Result<Command> {
+        std::fs::write(package.path("payload"), payload(release))?;
+        Ok(package.bundle())
+    };
+    let started = Instant::now();
+    let output = bundle(0)?.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let started_again = Instant::now();
+    ensure!(bundle(0)?.output()?.status.success());
+    let takes = started_again.elapsed().min(started.elapsed());
+    let (mut text, mut packed) = whole(&package.folder())?.context("both are there")?;
+    let mut interrupted = 0;
+    for step in 1..=12 {
+        let mut child = bundle(step)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let deadline = Instant::now() + takes * u32::from(step + 6) / 18;
+        while child.try_wait()?.is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        interrupted += u32::from(child.try_wait()?.is_none());
+        let _ = child.kill();
+        child.wait()?;
+        let (text_now, packed_now) = whole(&package.folder())?.context("both are there")?;
+        assert!(text_now == text, "the values are the same");
+        assert!(packed_now == packed || packed_now == payload(step), "old or new, step {step}");
+        (text, packed) = (text_now, packed_now);
+    }
+    assert!(interrupted > 0, "every run was faster than its kill");
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_the_old_files() -> Result<()> {
+    let package = Package::new("full")?;
+    std::fs::write(package.path("payload"), "old")?;
+    let output = package.bundle().output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let before = whole(&package.folder())?;
+    std::fs::write(package.path("payload"), "new")?;
+    // A limit on the size of files stands for the disk; its signal is ignored, so that writing fails.
+    let bundle = package.bundle();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"]).arg(bundle.get_program());
+    limited.args(bundle.get_args()).current_dir(package.folder()).env_clear();
+    limited.envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("AWS_")));
+    limited.envs(bundle.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = limited.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("bundle.zip"), "{said}");
+    assert_eq!(whole(&package.folder())?, before);
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Where deploys happen: one moto, one Streambot stack, one package whose environments have a stack each, and three bundles of it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aws_sdk_cloudformation::types::Capability;
+use serde_json::{Value, json};
+
+use crate::support::proxy::Proxy;
+use crate::support::{REGION, Server, Service, streambot_deploy};
+
+/// The package, whose name its stacks and functions begin with.
+const PACKAGE: &str = "faulty";
+
+/// What all deploys of a thread share.
+pub(crate) struct World {
+    pub(crate) moto: Server,
+    service: Service,
+    runtime: tokio::runtime::Runtime,
+    cloudformation: aws_sdk_cloudformation::Client,
+    bundles: [PathBuf; 3],
+}
+
+/// What a deploy declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Declared {
+    /// The first bundle, and the settings of a service that names none.
+    First,
+    /// The second bundle, and another setting of the function and of the mapping.
+    Changed,
+    /// The second bundle.
+    Code,
+    /// A third bundle.
+    Other,
+    /// Another setting of the function and of the mapping.
+    Settings,
+}
+
+impl World {
+    pub(crate) fn new() -> Result<Self> {
+        let moto = Server::moto()?;
+        let service = Service::new(PACKAGE, &moto)?;
+        service.settings("include = [\"release.txt\"]")?;
+        let bundles = ["one", "two", "three"].map(|release| -> Result<PathBuf> {
+            service.file("release.txt", release)?;
+            let bundle = service.path(&format!("{release}.zip"));
+            // A small executable, as each deploy of hundreds sends it.
+            let mut command = service.command(["bundle", "--profile", "dev"]);
+            let output = command.env("CARGO_PROFILE_DEV_STRIP", "true").output()?;
+            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            std::fs::copy(service.path("build/bundle.zip"), &bundle)?;
+            Ok(bundle)
+        });
+        let [one, two, three] = bundles;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let config = runtime.block_on(moto.config(REGION));
+        let cloudformation = aws_sdk_cloudformation::Client::new(&config);
+        let world = Self { moto, service, runtime, cloudformation, bundles: [one?, two?, three?] };
+        let template = streambot_deploy().arg("template").output()?;
+        world.stack(&format!("{PACKAGE}-Streambot"), &String::from_utf8(template.stdout)?)?;
+        Ok(world)
+    }
+
+    fn stack(&self, name: &str, template: &str) -> Result<()> {
+        let create = self.cloudformation.create_stack().stack_name(name).template_body(template);
+        self.runtime.block_on(create.capabilities(Capability::CapabilityIam).send())?;
+        Ok(())
+    }
+
+    /// An environment with a stack, and nothing deployed there.
+    pub(crate) fn environment(&self, name: &str) -> Result<Environment<'_>> {
+        self.environment_with(name, &json!({ "StreambotStack": { "Value": format!("{PACKAGE}-Streambot") } }))
+    }
+
+    /// An environment whose stack has these outputs.
+    pub(crate) fn environment_with(&self, name: &str, outputs: &Value) -> Result<Environment<'_>> {
+        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
+        self.stack(&format!("{PACKAGE}-{name}"), &template.to_string())?;
+        Ok(Environment { world: self, name: name.to_owned(), proxy: Proxy::of(&self.moto)? })
+    }
+
+    /// The bundle of what is declared.
+    pub(crate) fn bundle(&self, declared: Declared) -> &Path {
+        match declared {
+            Declared::First | Declared::Settings => &self.bundles[0],
+            Declared::Code | Declared::Changed => &self.bundles[1],
+            Declared::Other => &self.bundles[2],
+        }
+    }
+}
+
+/// One environment of the package, whose AWS is behind a proxy.
+pub(crate) struct Environment<'a> {
+    world: &'a World,
+    name: String,
+    pub(crate) proxy: Proxy,
+}
+
+impl Environment<'_> {
+    /// The function, and the stack.
+    pub(crate) fn function(&self) -> String {
+        format!("{PACKAGE}-{}", self.name)
+    }
+
+    /// `streambot-deploy` with the patience of a test.
+    pub(crate) fn command(&self, declared: Declared) -> Command {
+        let mut command = self.world.service.command(["deploy", &self.name, "--output", "json"]);
+        command
+            .arg("--bundle")
+            .arg(self.world.bundle(declared))
+            .args(["--call-timeout", "1", "--call-attempts", "3", "--back-off", "0", "--wait-timeout", "10"])
+            .env("AWS_ENDPOINT_URL", self.proxy.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if matches!(declared, Declared::Settings | Declared::Changed) {
+            command.args(["--memory", "256", "--batch-size", "7"]);
+        }
+        command
+    }
+
+    /// Deploys, whatever comes of it.
+    pub(crate) fn attempt(&self, declared: Declared) -> Result<Output> {
+        Ok(self.command(declared).output()?)
+    }
+
+    /// Deploys, which must succeed, and gives the answer.
+    pub(crate) fn deploy(&self, declared: Declared) -> Result<Value> {
+        let output = self.attempt(declared)?;
+        succeeded(&output)
+    }
+
+    /// Deploys, which must fail with this exit code, and gives what is said.
+    pub(crate) fn fails(&self, declared: Declared, exit_code: i32) -> Result<String> {
+        failed(&self.attempt(declared)?, exit_code)
+    }
+
+    /// Starts a deploy, and gives it once the proxy holds one of its calls; one that ended before is an error.
+    pub(crate) fn held(&self, declared: Declared) -> Result<Child> {
+        let mut child = self.command(declared).spawn()?;
+        while !self.proxy.holds(Duration::from_millis(20)) {
+            if child.try_wait()?.is_some() && !self.proxy.holds(Duration::ZERO) {
+                let output = child.wait_with_output()?;
+                bail!("no call was held:\n{}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+        Ok(child)
+    }
+
+    /// All that is deployed, without what differs between one environment and another and between one time and another.
+    pub(crate) fn state(&self) -> Result<Value> {
+        let function = self.function();
+        let mut mappings = self.get("event-source-mappings/")?;
+        mappings["EventSourceMappings"].as_array_mut().context("mappings")?.retain(|mapping| {
+            mapping["FunctionArn"].as_str().and_then(|arn| arn.split(':').nth(6)) == Some(function.as_str())
+        });
+        let mut state = json!({
+            "function": self.get(&format!("functions/{function}"))?["Configuration"],
+            "versions": self.get(&format!("functions/{function}/versions"))?,
+            "aliases": self.get(&format!("functions/{function}/aliases"))?,
+            "mappings": mappings,
+        });
+        strip(&mut state);
+        let mut text = state.to_string().replace(&function, "the-function");
+        for version in state["versions"]["Versions"].as_array().into_iter().flatten().skip(1) {
+            let (Some(number), Some(hash)) = (version["Version"].as_str(), version["CodeSha256"].as_str()) else {
+                continue;
+            };
+            text = text.replace(hash, &format!("the code of version {number}"));
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// The hash of the code that the alias names.
+    pub(crate) fn code(&self) -> Result<Value> {
+        Ok(self.get(&format!("functions/{}?Qualifier=current", self.function()))?["Configuration"]["CodeSha256"].take())
+    }
+
+    /// How many mappings the function has, by whichever name of it.
+    pub(crate) fn mappings(&self) -> Result<usize> {
+        Ok(self.state()?["mappings"]["EventSourceMappings"].as_array().map_or(0, Vec::len))
+    }
+
+    /// Asks Lambda, through the proxy; what is not there is null.
+    fn get(&self, path: &str) -> Result<Value> {
+        let url = self.proxy.url();
+        let address = url.strip_prefix("http://").context("an address")?;
+        let mut stream = TcpStream::connect(address)?;
+        let signature = format!("AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/lambda/aws4_request");
+        write!(
+            stream,
+            "GET /2015-03-31/{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {signature}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("an answer has a body")?;
+        if head.starts_with("HTTP/1.1 404") {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(body).with_context(|| answer.clone())
+    }
+
+    /// Takes the mapping away, so that lists of all mappings stay short.
+    pub(crate) fn forget(&self) -> Result<()> {
+        let client = aws_sdk_lambda::Client::new(&self.world.runtime.block_on(self.world.moto.config(REGION)));
+        let list = self.get("event-source-mappings/")?;
+        for mapping in list["EventSourceMappings"].as_array().into_iter().flatten() {
+            let delete = client.delete_event_source_mapping().uuid(mapping["UUID"].as_str().unwrap_or_default());
+            self.world.runtime.block_on(delete.send())?;
+        }
+        Ok(())
+    }
+}
+
+/// A package of its own with a file that its bundle includes, and an environment whose values its `.env` holds.
+pub(crate) struct Package {
+    service: Service,
+}
+
+impl Package {
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        let service = Service::new(name, &crate::WORLD.moto)?;
+        service.settings("include = [\"payload\"]")?;
+        let outputs = json!({ "StreambotStack": { "Value": format!("{PACKAGE}-Streambot") } });
+        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
+        crate::WORLD.stack(&format!("{name}-disk"), &template.to_string())?;
+        Ok(Self { service })
+    }
+
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.service.path(path)
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.service.path("")
+    }
+
+    /// Builds the bundle and writes both files.
+    pub(crate) fn bundle(&self) -> Command {
+        let mut command = self.service.command(["bundle", "disk", "--profile", "dev"]);
+        command.env("CARGO_PROFILE_DEV_STRIP", "true");
+        command
+    }
+}
+
+/// The answer of a run that succeeded.
+pub(crate) fn succeeded(output: &Output) -> Result<Value> {
+    let code = output.status.code();
+    ensure!(code == Some(0), "exit code {code:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What is said by a run that failed with this exit code: what was done, why it failed, and what to do next.
+pub(crate) fn failed(output: &Output, exit_code: i32) -> Result<String> {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(exit_code), "{:?}, not {exit_code}:\n{said}", output.status.code());
+    ensure!(said.contains("error: ") && said.contains("\n  next: "), "an error has a next step:\n{said}");
+    ensure!(output.stdout.is_empty(), "a failure has no result");
+    Ok(said)
+}
+
+/// Drops ids and times, deep down, and the size of the code, whose `.env` holds the stack's name.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for differs in ["RevisionId", "LastModified", "UUID", "EventSourceMappingArn", "CodeSize"] {
+                fields.remove(differs);
+            }
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(values) => values.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
