@@ -2,6 +2,7 @@
 //! AWS does where moto is known not to.
 
 mod call;
+mod cloudwatch;
 mod lambda;
 
 use std::collections::HashMap;
@@ -255,8 +256,13 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         }
         _ => {}
     }
-    let answer =
-        if lambda { corrected(shared, &operation, request).await? } else { ask(shared.target, request).await? };
+    let answer = if lambda {
+        corrected(shared, &operation, request).await?
+    } else if cloudwatch::is_rpc(&request) {
+        cloudwatch::answer(ask(shared.target, cloudwatch::request(&request)?).await?)?
+    } else {
+        ask(shared.target, request).await?
+    };
     match fault {
         Some(Fault::ResetAfter) => anyhow::bail!("the connection is reset after the server was asked"),
         Some(Fault::Silence) => never().await,
