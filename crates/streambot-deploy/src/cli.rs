@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
@@ -71,6 +72,20 @@ pub(crate) struct DeployArguments {
     /// Say what would be done, and change nothing on AWS
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Zip to deploy instead of building the service, such as another deploy's build/bundle.zip
+    ///
+    /// The stack's values are put into it: its .env is replaced by the environment's, so that one zip is built once and deployed to one
+    /// environment after another. All else in it stays as it is; the file itself and the package are not changed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+
+    /// S3 bucket in the function's region that a bundle of 50 MB or more goes through
+    ///
+    /// Lambda takes smaller ones in a request. The key is streambot/<sha-256 of the bundle>.zip, and what is there already is not
+    /// uploaded again.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bucket: Option<String>,
 
     #[command(flatten)]
     pub(crate) answer: AnswerArguments,

@@ -32,8 +32,11 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     }
     event_source::warn_of_queue(&config, service.event_source.on_failure(), &values.stream).await;
 
-    let keep = if arguments.dry_run { Keep::Nothing } else { Keep::Files };
-    let bundle = bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?;
+    let keep = if arguments.dry_run { Keep::Temporary } else { Keep::Files };
+    let bundle = match &arguments.bundle {
+        Some(ready) => bundle::read(ready, service.function.architecture(), &values, keep)?,
+        None => bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?,
+    };
     let desired = function::Desired {
         name: &name,
         role: &values.execution_role,

@@ -2,7 +2,7 @@
 //! know where the values came from.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -77,16 +77,38 @@ fn push_escaped(text: &mut String, value: &str) {
 /// # Errors
 /// Failed, naming the path, when the folder cannot be written.
 pub(crate) fn write_atomically(path: &Path, contents: &[u8]) -> Result<()> {
+    write_together(&[(path, contents)])
+}
+
+/// Writes several files as [`write_atomically`] does one, and puts none in place before all are written: a disk that is full leaves
+/// the old ones, which belong together.
+///
+/// # Errors
+/// Failed, naming the path, when one cannot be written.
+pub(crate) fn write_together(files: &[(&Path, &[u8])]) -> Result<()> {
+    let mut written = Vec::new();
+    for (path, contents) in files {
+        written.push((write_beside(path, contents).map_err(|error| not_written(path, error))?, path));
+    }
+    for (file, path) in written {
+        file.persist(path).map_err(|error| not_written(path, error.error))?;
+    }
+    Ok(())
+}
+
+/// Writes to a temporary file in the folder of `path`. It has mode 0600, which is the mode these files keep.
+fn write_beside(path: &Path, contents: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // A temporary file is created with mode 0600, which is the mode these files keep.
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(contents)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| Error::failed(format!("writing {}", path.display())).because(error))
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(contents)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn not_written(path: &Path, error: std::io::Error) -> Error {
+    let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
+    let error = Error::failed(format!("writing {}", path.display())).because(error);
+    if full { error.hint("make room on that disk; what was there before is untouched") } else { error }
 }
 
 #[cfg(test)]

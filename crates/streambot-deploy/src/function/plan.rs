@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn bundle() -> Bundle {
-        Bundle { zip: vec![0; 7], code_sha256: "code".to_owned(), path: None }
+        Bundle { zip: vec![0; 7], code_sha256: "code".to_owned(), unzipped: 9, files: 1, path: None }
     }
 
     fn desired(bundle: &Bundle) -> Desired<'_> {
