@@ -166,7 +166,7 @@ fn hint_for(code: &str) -> Option<&'static str> {
             Some("renew the AWS credentials")
         }
         "RequestEntityTooLargeException" => {
-            Some("Lambda takes bundles of up to 50 MB: include less, or strip the binary")
+            Some("name an S3 bucket with --bucket, which the bundle goes through; or include less")
         }
         _ => None,
     }

@@ -28,6 +28,22 @@ use archive::Entry;
 pub(crate) use place::{Code, place};
 pub(crate) use size::{size, size_change};
 
+/// What `bundle --help` says at its end.
+pub(crate) const AFTER_HELP: &str = "\
+Example, a zip built once and deployed to one environment after another, which puts each one's .env into it:
+  streambot-deploy bundle
+  streambot-deploy deploy staging --bundle build/bundle.zip
+  streambot-deploy deploy production --bundle build/bundle.zip
+
+A bundle of 250 MB or more unzipped, or with an executable that would not start on Lambda, is refused. The
+same service, included files and .env make the same bytes. A zip that was refused leaves the last one.
+
+Exit codes:
+  0  done
+  1  failed
+  2  bad usage or settings
+  3  the stack is not there";
+
 /// What tells the runtime that the mapping honours a partial answer. A deploy sets ReportBatchItemFailures before new code goes
 /// live, so it is true wherever this `.env` is.
 const REPORT_BATCH_ITEM_FAILURES: (&str, &str) = ("STREAMBOT_REPORT_BATCH_ITEM_FAILURES", "true");
@@ -154,9 +170,9 @@ fn environment_entry(text: &str) -> Entry {
 
 /// Keeps the zip and its `.env`, both or none.
 fn write(bundle: &Bundle, path: &Path, environment: Option<(&Path, &str)>) -> Result<()> {
-    let mut files = vec![(path, bundle.zip.as_slice())];
-    files.extend(environment.map(|(path, text)| (path, text.as_bytes())));
-    dotenv::write_together(&files)
+    let environment = environment.map(|(path, text)| (path, text.as_bytes()));
+    let files: Vec<_> = environment.into_iter().chain([(path, bundle.zip.as_slice())]).collect();
+    dotenv::write_atomically(&files)
 }
 
 /// A folder that outlives the process: whoever runs it wants to look into it.

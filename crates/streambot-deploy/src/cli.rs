@@ -53,7 +53,11 @@ enum Verb {
     Deploy(Box<DeployArguments>),
     /// Build the service and write build/bundle.zip; with an environment, its .env too
     // A bundle holds neither memory nor time.
-    #[command(mut_arg("memory", |flag| flag.hide(true)), mut_arg("timeout", |flag| flag.hide(true)))]
+    #[command(
+        after_long_help = crate::bundle::AFTER_HELP,
+        mut_arg("memory", |flag| flag.hide(true)),
+        mut_arg("timeout", |flag| flag.hide(true))
+    )]
     Bundle(Box<BundleArguments>),
     /// Print the CloudFormation template of a stream and its roles
     Template(crate::template::Arguments),

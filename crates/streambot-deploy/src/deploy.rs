@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::aws::Aws;
-use crate::bundle::Keep;
+use crate::bundle::{Code, Keep};
 use crate::cli::DeployArguments;
 use crate::error::Result;
 use crate::service::Service;
@@ -20,9 +20,10 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let environment = arguments.environment();
     let mut service = Service::load(&arguments.service, Some(environment), &arguments.settings)?;
     let name = service.stack_name(environment)?;
-    let config = Aws::connect(&arguments.aws).await.config;
-    let cloudformation = aws_sdk_cloudformation::Client::new(&config);
-    let lambda = aws_sdk_lambda::Client::new(&config);
+    let aws = Aws::connect(&arguments.aws).await;
+    let config = &aws.config;
+    let cloudformation = aws_sdk_cloudformation::Client::new(config);
+    let lambda = aws_sdk_lambda::Client::new(config);
 
     eprintln!("reading stack `{name}`");
     let values = stack::look_up(&cloudformation, &name, &service.prefix).await?;
@@ -30,7 +31,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     for warning in service.event_source.warnings() {
         crate::progress::warn(warning);
     }
-    event_source::warn_of_queue(&config, service.event_source.on_failure(), &values.stream).await;
+    event_source::warn_of_queue(config, service.event_source.on_failure(), &values.stream).await;
 
     let keep = if arguments.dry_run { Keep::Temporary } else { Keep::Files };
     let bundle = match &arguments.bundle {
@@ -52,6 +53,10 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         tokio::try_join!(function::find(&lambda, &name), event_source::find(&lambda, &values, &name),)?;
     let function_plan = function::plan(current.as_ref(), &desired);
     let mapping_plan = event_source::plan(mapping.as_ref(), &service.event_source);
+    let bucket = arguments.bucket.as_deref();
+    if function_plan.uploads() {
+        bundle.way(bucket)?;
+    }
     if arguments.dry_run {
         let mut steps = function_plan.steps(&desired);
         steps.extend(mapping_plan.steps(values.event_source()));
@@ -59,7 +64,9 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     }
 
     event_source::honour_partial_answers(&lambda, &mapping_plan).await?;
-    let deployed = function::apply(&lambda, current.as_ref(), &function_plan, &desired).await?;
+    let code =
+        if function_plan.uploads() { bundle::place(&aws, &bundle, bucket).await? } else { Code::Inline(&bundle.zip) };
+    let deployed = function::apply(&aws, current.as_ref(), &function_plan, &desired, &code).await?;
     let mapping =
         event_source::apply(&lambda, &mapping_plan, &service.event_source, values.event_source(), &deployed.alias_arn)
             .await?;

@@ -28,14 +28,28 @@ async fn stack(name: &str) -> Result<()> {
             "LambdaExecutionRole": { "Value": "arn:aws:iam::123456789012:role/lambda/role" },
         },
     });
+    create(name, &template).await
+}
+
+async fn create(name: &str, template: &Value) -> Result<()> {
     let config = MOTO.config(REGION).await;
     aws_sdk_cloudformation::Client::new(&config)
         .create_stack()
         .stack_name(name)
         .template_body(template.to_string())
+        .capabilities(aws_sdk_cloudformation::types::Capability::CapabilityIam)
         .send()
         .await?;
     Ok(())
+}
+
+/// Creates the stack of a service that can be deployed.
+async fn deployable(name: &str) -> Result<()> {
+    let output = support::streambot_deploy().arg("template").output()?;
+    ensure!(output.status.success());
+    let mut template: Value = serde_json::from_slice(&output.stdout)?;
+    template["Outputs"]["StreambotStack"] = json!({ "Value": { "Ref": "AWS::StackName" } });
+    create(name, &template).await
 }
 
 /// An executable that passes: the header of a static one for this machine's processor, with nothing in it.
@@ -301,5 +315,75 @@ lock" || { ls build; exit 97; }
     service.run(&["bundle", "staging"])?;
     assert_eq!(std::fs::read(&environment)?, before);
     assert!(zip.exists());
+    Ok(())
+}
+
+/// A zip of more than a request takes, which holds what does not get smaller.
+fn large_zip(service: &Service) -> Result<()> {
+    let mut zip = ZipWriter::new(std::fs::File::create(service.path("large.zip"))?);
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file("bootstrap", options.unix_permissions(0o755))?;
+    zip.write_all(&bootstrap())?;
+    zip.start_file("model", options)?;
+    let mut state = 1u64;
+    let mut block = vec![0; 1024 * 1024];
+    for _ in 0..51 {
+        for bytes in block.chunks_exact_mut(8) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            bytes.copy_from_slice(&state.to_le_bytes());
+        }
+        zip.write_all(&block)?;
+    }
+    zip.finish()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bundle_too_large_for_a_request_goes_through_the_bucket_once() -> Result<()> {
+    let service = Service::new("large", &MOTO)?;
+    deployable("large-staging").await?;
+    large_zip(&service)?;
+    let said = service.fails(&["staging", "--bundle", "large.zip"], 2)?;
+    assert!(said.contains("error: the bundle has 51.0 MB (5"), "{said}");
+    assert!(said.contains("less than 50.0 MB (52428800 bytes) in a request") && said.contains("--bucket"), "{said}");
+    let said = service.fails(&["staging", "--bundle", "large.zip", "--bucket", "nobodys"], 1)?;
+    assert!(said.contains("because: NoSuchBucket") && said.contains("create the bucket in us-east-1"), "{said}");
+
+    let config = MOTO.config(REGION).await;
+    let settings = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
+    let s3 = aws_sdk_s3::Client::from_conf(settings);
+    s3.create_bucket().bucket("artifacts").send().await?;
+    let deploy = |environment: &str| -> Result<(Value, String)> {
+        let output = service.attempt(&[environment, "--bundle", "large.zip", "--bucket", "artifacts"])?;
+        let said = String::from_utf8(output.stderr)?;
+        ensure!(output.status.success(), "{said}");
+        Ok((serde_json::from_slice(&output.stdout)?, said))
+    };
+    let (answer, said) = deploy("staging")?;
+    assert!(said.contains("uploading 51.0 MB to s3://artifacts/streambot/"), "{said}");
+    let objects = s3.list_objects_v2().bucket("artifacts").send().await?;
+    let [object] = objects.contents() else { panic!("{objects:?}") };
+    let key = object.key().context("a key")?;
+    assert!(
+        key.starts_with("streambot/") && key.ends_with(".zip") && key.len() == "streambot/.zip".len() + 64,
+        "{key}"
+    );
+
+    let lambda = aws_sdk_lambda::Client::new(&config);
+    let function = lambda.get_function_configuration().function_name("large-staging").send().await?;
+    assert_eq!(Some(function.code_size()), object.size());
+    assert_eq!(answer["code_sha256"], function.code_sha256().context("hash")?);
+
+    // The function is made again: its code is in the bucket already.
+    let mappings = lambda.list_event_source_mappings().send().await?;
+    for mapping in mappings.event_source_mappings() {
+        lambda.delete_event_source_mapping().set_uuid(mapping.uuid.clone()).send().await?;
+    }
+    lambda.delete_function().function_name("large-staging").send().await?;
+    let (again, said) = deploy("staging")?;
+    assert!(said.contains(&format!("the bundle is in s3://artifacts/{key} already")), "{said}");
+    assert_eq!(again["code_sha256"], answer["code_sha256"]);
     Ok(())
 }

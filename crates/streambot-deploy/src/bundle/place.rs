@@ -23,20 +23,30 @@ pub(crate) enum Code<'a> {
     Stored { bucket: String, key: String },
 }
 
+impl Bundle {
+    /// The bucket the bundle goes through: none where it is small enough for a request.
+    ///
+    /// # Errors
+    /// Usage where it is too large for a request and no bucket is given.
+    pub(crate) fn way<'a>(&self, bucket: Option<&'a str>) -> Result<Option<&'a str>> {
+        size::way(self.zip.len() as u64, size::DIRECT, bucket)
+    }
+}
+
 /// Puts the bundle where Lambda finds it: a small one is not sent before the call that takes it, a large one goes to `bucket`, unless
 /// it is there already.
 ///
 /// # Errors
 /// Usage where it is too large for a request and no bucket is given; failed where S3 does not take it.
 pub(crate) async fn place<'a>(aws: &Aws, bundle: &'a Bundle, bucket: Option<&str>) -> Result<Code<'a>> {
-    place_from(size::DIRECT, aws, bundle, bucket).await
+    match bundle.way(bucket)? {
+        None => Ok(Code::Inline(&bundle.zip)),
+        Some(bucket) => store(aws, bundle, bucket).await,
+    }
 }
 
-/// The same with another limit of a request.
-async fn place_from<'a>(limit: u64, aws: &Aws, bundle: &'a Bundle, bucket: Option<&str>) -> Result<Code<'a>> {
-    let Some(bucket) = size::way(bundle.zip.len() as u64, limit, bucket)? else {
-        return Ok(Code::Inline(&bundle.zip));
-    };
+/// Puts the bundle into the bucket, where it is not there already.
+async fn store(aws: &Aws, bundle: &Bundle, bucket: &str) -> Result<Code<'static>> {
     // Path style, so that an endpoint on this machine needs no name for every bucket.
     let path_style = aws.config.endpoint_url().is_some();
     let settings = aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(path_style).build();
@@ -153,8 +163,8 @@ mod tests {
         }
     }
 
-    /// Places a bundle of three bytes where requests take less than `limit`, and tells what S3 was asked.
-    async fn placed(limit: u64, head: (u16, usize), put: (u16, &'static str)) -> (Result<String>, Vec<String>) {
+    /// Stores a bundle of three bytes, and tells what S3 was asked.
+    async fn attempt(head: (u16, usize), put: (u16, &'static str)) -> (Result<Code<'static>>, Vec<String>) {
         let bucket = Bucket { asked: Arc::default(), head, put };
         let app = axum::Router::new().fallback(answer).with_state(bucket.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -162,30 +172,29 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, app).await });
         let aws = Aws::of_test(&url, Duration::from_secs(60)).await;
         let bundle = Bundle::of(ZIP);
-        let placed = place_from(limit, &aws, &bundle, Some("artifacts")).await.map(|code| format!("{code:?}"));
+        let code = store(&aws, &bundle, "artifacts").await;
         let asked = bucket.asked.lock().unwrap().clone();
-        (placed, asked)
+        (code, asked)
     }
 
     fn asked(method: &str) -> String {
         format!("{method} /artifacts/{KEY}")
     }
 
-    fn stored() -> String {
-        format!("{:?}", Code::Stored { bucket: "artifacts".into(), key: KEY.into() })
+    fn stored() -> Code<'static> {
+        Code::Stored { bucket: "artifacts".into(), key: KEY.into() }
     }
 
     #[tokio::test]
     async fn a_small_bundle_goes_in_the_request_and_s3_is_not_asked() {
-        let (code, calls) = placed(4, (404, 0), (200, "")).await;
-        assert_eq!(code.unwrap(), format!("{:?}", Code::Inline(ZIP)));
-        assert!(calls.is_empty(), "{calls:?}");
+        let aws = Aws::of_test("http://127.0.0.1:1", Duration::from_secs(1)).await;
+        assert_eq!(place(&aws, &Bundle::of(ZIP), Some("artifacts")).await.unwrap(), Code::Inline(ZIP));
     }
 
     #[tokio::test]
     async fn a_large_bundle_goes_to_the_bucket_by_its_hash_also_where_listing_is_denied() {
         for status in [404, 403] {
-            let (code, calls) = placed(3, (status, 0), (200, "")).await;
+            let (code, calls) = attempt((status, 0), (200, "")).await;
             assert_eq!(code.unwrap(), stored());
             assert_eq!(calls, [asked("HEAD"), asked("PUT")]);
         }
@@ -193,10 +202,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_bundle_that_is_in_the_bucket_is_not_uploaded_again_and_half_of_one_is() {
-        let (code, calls) = placed(3, (200, 3), (200, "")).await;
+        let (code, calls) = attempt((200, 3), (200, "")).await;
         assert_eq!(code.unwrap(), stored());
         assert_eq!(calls, [asked("HEAD")]);
-        let (code, calls) = placed(3, (200, 2), (200, "")).await;
+        let (code, calls) = attempt((200, 2), (200, "")).await;
         assert_eq!(code.unwrap(), stored());
         assert_eq!(calls, [asked("HEAD"), asked("PUT")]);
     }
@@ -209,7 +218,7 @@ mod tests {
             (404, (400, "BadDigest"), "because: BadDigest: told"),
             (301, (200, ""), "next: Lambda takes code from buckets of its own region: name one in us-east-1"),
         ] {
-            let report = placed(3, (head, 0), put).await.0.unwrap_err().report();
+            let report = attempt((head, 0), put).await.0.unwrap_err().report();
             assert!(report.contains("s3://artifacts/streambot/ba78") && report.contains(told), "{report}");
         }
     }

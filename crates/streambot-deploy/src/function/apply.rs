@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use aws_sdk_lambda::Client;
 use aws_sdk_lambda::client::Waiters as _;
 use aws_sdk_lambda::operation::create_alias::CreateAliasError;
 use aws_sdk_lambda::operation::get_function::GetFunctionError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::builders::LoggingConfigBuilder;
 use aws_sdk_lambda::types::{FunctionCode, FunctionConfiguration, LastUpdateStatus, LoggingConfig, State};
+use aws_sdk_lambda::{Client, Config};
 
 use super::ALIAS;
 use super::plan::{Current, Desired, Plan, Setting};
-use crate::aws::{failed, patiently};
+use crate::aws::{Aws, Patience, failed, patiently, upload};
+use crate::bundle::{Code, size};
 use crate::error::{Error, Result};
+use crate::progress;
 use crate::settings::Change;
 
 /// How long Lambda may take to bring up a function, an update or a version.
@@ -54,19 +56,21 @@ async fn get(client: &Client, name: &str, qualifier: Option<&str>) -> Result<Opt
 /// # Errors
 /// Failed, naming the step and what Lambda says of it, also where the function does not come up within five minutes.
 pub(crate) async fn apply(
-    client: &Client,
+    aws: &Aws,
     current: Option<&Current>,
     plan: &Plan,
     desired: &Desired<'_>,
+    code: &Code<'_>,
 ) -> Result<Deployed> {
+    let client = &Client::new(&aws.config);
     let name = desired.name;
     let publishes = match plan {
         Plan::Create => {
-            create(client, desired).await?;
+            create(client, desired, code, aws.patience).await?;
             true
         }
-        Plan::Update { configuration, code, publish } => {
-            if (!configuration.is_empty() || *code) && current.is_some_and(|current| is_busy(&current.latest)) {
+        Plan::Update { configuration, code: changed, publish } => {
+            if (!configuration.is_empty() || *changed) && current.is_some_and(|current| is_busy(&current.latest)) {
                 wait_until_active(client, name).await?;
                 wait_until_updated(client, name).await?;
             }
@@ -75,8 +79,8 @@ pub(crate) async fn apply(
                 configure(client, configuration, logging, desired).await?;
                 wait_until_updated(client, name).await?;
             }
-            if *code {
-                upload(client, desired).await?;
+            if *changed {
+                upload(client, desired, code, aws.patience).await?;
                 wait_until_updated(client, name).await?;
             }
             *publish
@@ -109,10 +113,13 @@ fn without_qualifier(arn: &str) -> String {
     arn.split(':').take(7).collect::<Vec<_>>().join(":")
 }
 
-async fn create(client: &Client, desired: &Desired<'_>) -> Result<()> {
+async fn create(client: &Client, desired: &Desired<'_>, code: &Code<'_>, patience: Patience) -> Result<()> {
     let name = desired.name;
     eprintln!("creating function `{name}`");
-    let code = FunctionCode::builder().zip_file(Blob::new(desired.bundle.zip.as_slice())).build();
+    let code = match code {
+        Code::Inline(zip) => FunctionCode::builder().zip_file(Blob::new(*zip)),
+        Code::Stored { bucket, key } => FunctionCode::builder().s3_bucket(bucket).s3_key(key),
+    };
     let logging = desired.log_group.map(|group| LoggingConfig::builder().log_group(group).build());
     let request = client
         .create_function()
@@ -125,8 +132,12 @@ async fn create(client: &Client, desired: &Desired<'_>) -> Result<()> {
         .timeout(desired.timeout.cast_signed())
         .architectures(desired.architecture())
         .set_logging_config(logging)
-        .code(code);
-    patiently(&format!("creating function `{name}`"), async || request.clone().send().await).await?;
+        .code(code.build());
+    let send = async || {
+        let timeouts = Config::builder().timeout_config(patience.for_upload());
+        request.clone().customize().interceptor(upload::bar()).config_override(timeouts).send().await
+    };
+    patiently(&format!("creating function `{name}`"), send).await?;
     Ok(())
 }
 
@@ -165,15 +176,19 @@ fn with_log_group(logging: Option<&LoggingConfig>, group: Option<&str>) -> Loggi
     kept.set_log_group(group.map(str::to_owned)).build()
 }
 
-async fn upload(client: &Client, desired: &Desired<'_>) -> Result<()> {
+async fn upload(client: &Client, desired: &Desired<'_>, code: &Code<'_>, patience: Patience) -> Result<()> {
     let name = desired.name;
-    eprintln!("uploading the code of `{name}`, {} bytes", desired.bundle.zip.len());
-    let request = client
-        .update_function_code()
-        .function_name(name)
-        .architectures(desired.architecture())
-        .zip_file(Blob::new(desired.bundle.zip.as_slice()));
-    patiently(&format!("uploading the code of `{name}`"), async || request.clone().send().await).await?;
+    progress::say(format!("uploading the code of `{name}`, {}", size(desired.bundle.zip.len() as u64)));
+    let request = client.update_function_code().function_name(name).architectures(desired.architecture());
+    let request = match code {
+        Code::Inline(zip) => request.zip_file(Blob::new(*zip)),
+        Code::Stored { bucket, key } => request.s3_bucket(bucket).s3_key(key),
+    };
+    let send = async || {
+        let timeouts = Config::builder().timeout_config(patience.for_upload());
+        request.clone().customize().interceptor(upload::bar()).config_override(timeouts).send().await
+    };
+    patiently(&format!("uploading the code of `{name}`"), send).await?;
     Ok(())
 }
 

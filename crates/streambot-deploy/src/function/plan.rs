@@ -104,6 +104,11 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
+    /// Whether code is sent to Lambda.
+    pub(crate) fn uploads(&self) -> bool {
+        matches!(self, Self::Create | Self::Update { code: true, .. })
+    }
+
     /// The steps in words; none where nothing is to be done.
     pub(crate) fn steps(&self, desired: &Desired<'_>) -> Vec<String> {
         let name = desired.name;
