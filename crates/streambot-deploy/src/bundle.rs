@@ -30,13 +30,13 @@ pub(crate) use size::{size, size_change};
 
 /// What `bundle --help` says at its end.
 pub(crate) const AFTER_HELP: &str = "\
-Example, a zip built once and deployed to one environment after another, which puts each one's .env into it:
+Example, one zip for two environments; a deploy puts the environment's own .env into it:
   streambot-deploy bundle
   streambot-deploy deploy staging --bundle build/bundle.zip
   streambot-deploy deploy production --bundle build/bundle.zip
 
-A bundle of 250 MB or more unzipped, or with an executable that would not start on Lambda, is refused. The
-same service, included files and .env make the same bytes. A zip that was refused leaves the last one.
+The same service, included files and .env make the same bytes. An executable that would not start on
+Lambda, and 250 MB or more unzipped, are refused; then the last build/bundle.zip stays.
 
 Exit codes:
   0  done
@@ -109,18 +109,16 @@ pub(crate) fn make(
     entries.extend(archive::included(&service.package_root, service.function.include())?);
     let mut bundle = Bundle::pack(entries)?;
 
-    let path = match keep {
-        Keep::Files => build_folder(service).join("bundle.zip"),
-        Keep::Temporary => temporary_folder()?.join("bundle.zip"),
-    };
+    let path = build_folder(service).join("bundle.zip");
     let before = path.metadata().map(|before| before.len()).ok();
-    let environment_path = match keep {
-        Keep::Files => service.package_root.join(".env"),
-        Keep::Temporary => path.with_file_name(".env"),
-    };
-    write(&bundle, &path, environment.as_deref().map(|text| (environment_path.as_path(), text)))?;
+    bundle.path = Some(match keep {
+        Keep::Files => {
+            write(&bundle, &path, &service.package_root.join(".env"), environment.as_deref())?;
+            path
+        }
+        Keep::Temporary => keep_aside(&bundle, environment.as_deref())?,
+    });
     say_size(&bundle, before);
-    bundle.path = Some(path);
     Ok(bundle)
 }
 
@@ -147,9 +145,7 @@ pub(crate) fn read(path: &Path, architecture: Architecture, values: &StackValues
     let mut bundle = Bundle::pack(entries)?;
 
     if keep == Keep::Temporary {
-        let kept = temporary_folder()?.join("bundle.zip");
-        write(&bundle, &kept, Some((&kept.with_file_name(".env"), &environment)))?;
-        bundle.path = Some(kept);
+        bundle.path = Some(keep_aside(&bundle, Some(&environment))?);
     }
     say_size(&bundle, None);
     Ok(bundle)
@@ -168,19 +164,21 @@ fn environment_entry(text: &str) -> Entry {
     Entry::file(".env", text.as_bytes().to_vec())
 }
 
-/// Keeps the zip and its `.env`, both or none.
-fn write(bundle: &Bundle, path: &Path, environment: Option<(&Path, &str)>) -> Result<()> {
-    let environment = environment.map(|(path, text)| (path, text.as_bytes()));
+/// Writes the zip and its `.env`, both or none.
+fn write(bundle: &Bundle, path: &Path, environment_path: &Path, environment: Option<&str>) -> Result<()> {
+    let environment = environment.map(|text| (environment_path, text.as_bytes()));
     let files: Vec<_> = environment.into_iter().chain([(path, bundle.zip.as_slice())]).collect();
     dotenv::write_atomically(&files)
 }
 
-/// A folder that outlives the process: whoever runs it wants to look into it.
-fn temporary_folder() -> Result<PathBuf> {
+/// Writes them to a folder that outlives the process, for whoever wants to look into them, and tells where the zip is.
+fn keep_aside(bundle: &Bundle, environment: Option<&str>) -> Result<PathBuf> {
     let folder = tempfile::Builder::new().prefix("streambot-").tempdir();
-    let folder = folder.map_err(|error| Error::failed("making a temporary folder").because(error))?.keep();
-    progress::say(format!("the bundle and its .env are in {}", folder.display()));
-    Ok(folder)
+    let folder = folder.map_err(|error| Error::failed("making a temporary folder").because(error))?;
+    let path = folder.path().join("bundle.zip");
+    write(bundle, &path, &folder.path().join(".env"), environment)?;
+    progress::say(format!("the bundle and its .env are in {}", folder.keep().display()));
+    Ok(path)
 }
 
 /// Tells how large the bundle is, and how that differs from the `before` of the last one.
