@@ -163,6 +163,11 @@ async fn a_ready_zip_that_could_not_run_is_refused_before_aws_is_changed() -> Re
     write_zip(&service.path("plain.zip"), &[("bootstrap", 0o644, &bootstrap())])?;
     write_zip(&service.path("script.zip"), &[("bootstrap", 0o755, b"#!/bin/sh\n")])?;
     write_zip(&service.path("whole.zip"), &[("bootstrap", 0o755, &bootstrap())])?;
+    write_zip(&service.path("huge.zip"), &[("bootstrap", 0o755, &bootstrap()), ("model", 0o644, &[0; 5])])?;
+    let mut huge = std::fs::read(service.path("huge.zip"))?;
+    let entry = huge.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").context("the last entry")?;
+    huge[entry + 24..entry + 28].copy_from_slice(&(300u32 << 20).to_le_bytes());
+    std::fs::write(service.path("huge.zip"), huge)?;
     let made = Command::new("mkfifo").arg(service.path("pipe.zip")).status()?;
     ensure!(made.success());
     for (file, exit_code, told) in [
@@ -171,6 +176,7 @@ async fn a_ready_zip_that_could_not_run_is_refused_before_aws_is_changed() -> Re
         ("pipe.zip", 2, "pipe.zip is a named pipe, not a zip"),
         ("text.zip", 1, "reading the bundle text.zip"),
         ("empty.zip", 1, "the bundle empty.zip has no `bootstrap`"),
+        ("huge.zip", 1, "the bundle has 300.0 MB (314572864 bytes) unzipped"),
         ("plain.zip", 1, "`bootstrap` of the bundle plain.zip is no executable file"),
         ("script.zip", 1, "`bootstrap` of the bundle script.zip is no 64-bit Linux executable"),
     ] {

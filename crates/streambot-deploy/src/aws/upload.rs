@@ -165,9 +165,11 @@ mod tests {
         (url, answers)
     }
 
+    type Notes = Arc<Mutex<Vec<(u64, u64)>>>;
+
     /// A meter that notes all it is told.
-    fn noted() -> (Meter, Arc<Mutex<Vec<(u64, u64)>>>) {
-        let notes: Arc<Mutex<Vec<_>>> = Arc::default();
+    fn noted() -> (Meter, Notes) {
+        let notes = Notes::default();
         let told = Arc::clone(&notes);
         (Meter(Arc::new(move |sent, total| told.lock().unwrap().push((sent, total)))), notes)
     }

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
+use super::size;
 use crate::error::{Error, Result};
 
 /// What an entry of a zip is.
@@ -90,34 +91,45 @@ fn write(zip: &mut ZipWriter<Cursor<Vec<u8>>>, entry: &Entry) -> zip::result::Zi
     }
 }
 
-/// Reads the files and folders that `include` names, each under its path in the package.
+/// A file of the package that is to be included.
+struct Found {
+    /// Its path in the package.
+    path: PathBuf,
+    name: String,
+    bytes: u64,
+}
+
+/// Reads the files and folders that `include` names, each under its path in the package. Nothing is read where they are too large
+/// for Lambda together.
 pub(super) fn included(package_root: &Path, include: &[PathBuf]) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
+    let found = find_all(package_root, include)?;
+    size::unzipped(found.iter().map(|file| (file.name.as_str(), file.bytes)), size::UNZIPPED)?;
+    found.into_iter().map(|file| read(package_root, file)).collect()
+}
+
+fn find_all(package_root: &Path, include: &[PathBuf]) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
     for path in include {
         let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside {
             return Err(outside(path, package_root));
         }
         let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
-        read(package_root, &path, &mut entries)?;
+        find(package_root, path, &mut found)?;
     }
-    Ok(entries)
+    Ok(found)
 }
 
-/// Reads one file, or every file of one folder, at `path` in the package.
-fn read(package_root: &Path, path: &Path, entries: &mut Vec<Entry>) -> Result<()> {
-    let full = package_root.join(path);
-    let failed = |error: std::io::Error| {
-        Error::failed(format!("including `{}` of {}", path.display(), package_root.display()))
-            .because(error)
-            .hint("`include` names files and folders of the package that are there and can be read")
-    };
+/// Finds one file, or every file of one folder, at `path` in the package.
+fn find(package_root: &Path, path: PathBuf, found: &mut Vec<Found>) -> Result<()> {
+    let full = package_root.join(&path);
+    let failed = |error| not_included(package_root, &path, error);
     let real = full.canonicalize().map_err(|error| match std::fs::read_link(&full) {
         Ok(target) => failed(error).hint(format!("it is a symbolic link to `{}`: mend or remove it", target.display())),
         Err(_) => failed(error),
     })?;
     if !real.starts_with(package_root.canonicalize().map_err(failed)?) {
-        return Err(outside(path, package_root));
+        return Err(outside(&path, package_root));
     }
     if real.is_dir() {
         // Following it could lead round in a circle.
@@ -126,24 +138,38 @@ fn read(package_root: &Path, path: &Path, entries: &mut Vec<Entry>) -> Result<()
                 .hint("include the folder itself"));
         }
         for child in full.read_dir().map_err(failed)? {
-            read(package_root, &path.join(child.map_err(failed)?.file_name()), entries)?;
+            find(package_root, path.join(child.map_err(failed)?.file_name()), found)?;
         }
         return Ok(());
     }
     let name = path.to_str().ok_or_else(|| {
         Error::usage(format!("the name of `{}` is not UTF-8", path.display())).hint("rename it, or do not include it")
     })?;
+    let name = name.to_owned();
+    let metadata = real.metadata().map_err(failed)?;
     // Reading a pipe would wait for someone to write to it.
-    regular(real.metadata().map_err(failed)?.file_type()).map_err(|kind| {
+    regular(metadata.file_type()).map_err(|kind| {
         Error::usage(format!("`{}` is {kind}, which no bundle can hold", path.display())).hint("do not include it")
     })?;
-    let contents = std::fs::read(&full).map_err(failed)?;
-    entries.push(if is_executable(&full).map_err(failed)? {
-        Entry::executable(name, contents)
-    } else {
-        Entry::file(name, contents)
-    });
+    found.push(Found { path, name, bytes: metadata.len() });
     Ok(())
+}
+
+fn read(package_root: &Path, file: Found) -> Result<Entry> {
+    let full = package_root.join(&file.path);
+    let failed = |error| not_included(package_root, &file.path, error);
+    let contents = std::fs::read(&full).map_err(failed)?;
+    Ok(if is_executable(&full).map_err(failed)? {
+        Entry::executable(file.name, contents)
+    } else {
+        Entry::file(file.name, contents)
+    })
+}
+
+fn not_included(package_root: &Path, path: &Path, error: std::io::Error) -> Error {
+    Error::failed(format!("including `{}` of {}", path.display(), package_root.display()))
+        .because(error)
+        .hint("`include` names files and folders of the package that are there and can be read")
 }
 
 /// Whether something is a file that can be read to its end; what it is where it is not.
@@ -258,6 +284,16 @@ mod tests {
         symlink(".", package.path().join("models/circle")).unwrap();
         let error = included(package.path(), &["models".into()]).unwrap_err();
         assert!(error.to_string().contains("symbolic link to a folder"), "{error}");
+    }
+
+    #[test]
+    fn files_too_large_together_are_refused_before_they_are_read() {
+        let package = package();
+        // A file with a hole has its length and takes no room.
+        let hole = std::fs::File::create(package.path().join("models/hole")).unwrap();
+        hole.set_len(1 << 40).unwrap();
+        let told = included(package.path(), &["models".into()]).unwrap_err().to_string();
+        assert!(told.contains("1048576.0 MB  models/hole\n     1 byte  models/b.bin"), "{told}");
     }
 
     #[test]
