@@ -2,6 +2,7 @@
 //! AWS does where moto is known not to.
 
 mod call;
+mod iam;
 mod lambda;
 
 use std::collections::HashMap;
@@ -88,6 +89,8 @@ struct State {
     rules: Vec<Rule>,
     latency: Duration,
     frozen: bool,
+    /// Actions that no role may do.
+    denied: Vec<String>,
 }
 
 impl Proxy {
@@ -121,6 +124,11 @@ impl Proxy {
     /// Lets each change of a function or mapping take effect after this many more looks at it.
     pub fn settle_after(&self, looks: u32) {
         self.shared.corrections.blocking_lock().settle_after(looks);
+    }
+
+    /// Lets IAM tell that a role may not do `action`, such as `kinesis:GetRecords`; it may do all else.
+    pub fn deny(&self, action: &str) {
+        self.shared.state().denied.push(action.to_owned());
     }
 
     /// Lets `fault` befall the call of `operation` with this number from now on, the first being 1.
