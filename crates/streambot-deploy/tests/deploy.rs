@@ -376,9 +376,27 @@ async fn a_stack_with_a_consumer_is_read_by_it_and_a_mapping_of_the_stream_is_no
     assert!(said.contains(&format!("declare {consumer} only: Lambda cannot move a mapping")), "{said}");
     assert!(said.contains("--replace-mapping deletes it"), "{said}");
 
-    service.run(&["base", "--replace-mapping"])?;
-    let [mapping] = &aws.mappings(&consumer).await?[..] else { panic!("one mapping") };
-    assert_eq!(mapping.event_source_arn(), Some(consumer.as_str()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mapping_that_began_elsewhere_is_made_anew_only_when_told_to() -> Result<()> {
+    let aws = Aws::new().await;
+    let service = Service::new("elsewhere", &MOTO)?;
+    aws.service("elsewhere-staging").await?;
+    let stream = aws.output("elsewhere-staging-StreambotStack", "KinesisStream").await?;
+    let first = service.run(&["staging"])?["event_source_mappings"][0]["uuid"].clone();
+
+    let latest = ["staging", "--starting-position", "LATEST"];
+    let said = service.fails(&latest, 4)?;
+    assert!(
+        said.contains("began at TRIM_HORIZON, and `starting-position` is LATEST: Lambda cannot change that"),
+        "{said}"
+    );
+    let second = service.run(&[&latest[..], &["--replace-mapping"]].concat())?;
+    assert_ne!(second["event_source_mappings"][0]["uuid"], first);
+    let [mapping] = &aws.mappings(&stream).await?[..] else { panic!("one mapping") };
+    assert_eq!(mapping.starting_position().map(|position| position.as_str()), Some("LATEST"));
     Ok(())
 }
 
