@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::support::proxy::{Fault, Refusal};
-use crate::world::{Declared, Environment, World, failed, succeeded};
+use crate::support::world::{Declared, Environment, World, failed, succeeded};
 
 /// What is there before a deploy, and what the deploy declares.
 #[derive(Debug, Clone, Copy)]

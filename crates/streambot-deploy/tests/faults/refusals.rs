@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::WORLD;
 use crate::support::REGION;
 use crate::support::proxy::{Fault, Refusal};
-use crate::world::{Declared, failed};
+use crate::support::world::{Declared, failed};
 
 #[test]
 fn expired_credentials_are_told_with_what_to_do() -> Result<()> {

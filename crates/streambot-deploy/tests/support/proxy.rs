@@ -263,8 +263,11 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         }
         _ => {}
     }
-    let answer =
-        if lambda { corrected(shared, &operation, request).await? } else { ask(shared.target, request).await? };
+    let answer = match operation.as_str() {
+        _ if lambda => corrected(shared, &operation, request).await?,
+        "SimulatePrincipalPolicy" => iam::simulated(&request, &shared.state().denied)?,
+        _ => ask(shared.target, request).await?,
+    };
     match fault {
         Some(Fault::ResetAfter) => anyhow::bail!("the connection is reset after the server was asked"),
         Some(Fault::Silence) => never().await,
