@@ -1,9 +1,17 @@
 //! A canary: a new version gets a share of the batches for a while, is judged by its own numbers, and then gets all of them or none. It
 //! refuses to know how a version came to be.
 
+mod judge;
+mod watch;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub(crate) use watch::see_through;
+
+/// How late CloudWatch may be.
+const PROMPTNESS: Duration = Duration::from_secs(120);
 
 /// How much a new version gets, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]

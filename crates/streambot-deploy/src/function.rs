@@ -1,13 +1,13 @@
 //! The Lambda function: its settings, and its creation, update, versions and alias through the Lambda API. It refuses to know
 //! what is in the bundle and who invokes the function.
 
-mod alias;
+pub(crate) mod alias;
 mod apply;
 mod configuration;
 mod find;
 mod plan;
 mod settings;
-mod versions;
+pub(crate) mod versions;
 
 pub(crate) use apply::converge;
 pub(crate) use configuration::Configuration;

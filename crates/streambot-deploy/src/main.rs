@@ -14,6 +14,7 @@ mod local;
 mod log_group;
 mod preflight;
 mod progress;
+mod rollback;
 mod service;
 mod settings;
 mod stack;

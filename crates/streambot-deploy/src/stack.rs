@@ -25,6 +25,8 @@ pub(crate) struct StackValues {
     pub(crate) source: Source,
     /// The function's log group, where the stack has one.
     pub(crate) log_group: Option<String>,
+    /// What stands before the names of the service's own outputs.
+    pub(crate) prefix: String,
     /// Every output, for streams beside that one.
     pub(crate) outputs: Outputs,
 }
@@ -58,6 +60,11 @@ pub(crate) struct Outputs {
 impl Outputs {
     fn of(stack: &Stack, child: &Stack) -> Self {
         Self { child: child.name.clone(), values: child.outputs.iter().chain(&stack.outputs).cloned().collect() }
+    }
+
+    /// The name of the Streambot stack, which is the service's own where its template is composed.
+    pub(crate) fn child(&self) -> &str {
+        &self.child
     }
 
     /// The output `key` of the Streambot with this prefix; an empty one is none.
@@ -152,7 +159,7 @@ fn does_not_exist(error: &SdkError<DescribeStacksError>) -> bool {
 }
 
 /// Every resource's logical and physical id, page by page.
-async fn resources(client: &Client, name: &str) -> Result<Vec<(String, String)>> {
+pub(crate) async fn resources(client: &Client, name: &str) -> Result<Vec<(String, String)>> {
     let mut pages = client.list_stack_resources().stack_name(name).into_paginator().items().send();
     let mut resources = Vec::new();
     while let Some(resource) = pages.next().await {
@@ -246,6 +253,7 @@ fn values(stack: &Stack, child: &Stack, prefix: &str) -> Result<StackValues> {
         log_group: outputs.get(prefix, "LogGroup").map(str::to_owned),
         masked: masked(stack).map(|(key, _)| key.clone()).collect(),
         environment: environment(stack, child, prefix),
+        prefix: prefix.to_owned(),
         outputs,
     })
 }

@@ -51,6 +51,11 @@ pub(crate) fn reports_batch_item_failures() -> bool {
     std::env::var(REPORT_BATCH_ITEM_FAILURES).is_ok_and(|value| value == "true")
 }
 
+/// The published version of the function that this process runs, by its number; nothing for `$LATEST`.
+pub(crate) fn published_version() -> Option<String> {
+    std::env::var("AWS_LAMBDA_FUNCTION_VERSION").ok().filter(|version| version.parse::<u64>().is_ok())
+}
+
 /// Whether Lambda means to send several invocations at once, as it can on Managed Instances.
 pub(crate) fn concurrent_invocations() -> bool {
     let limit = std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|limit| limit.parse().ok());

@@ -6,6 +6,7 @@
 //! | metric | dimension | unit | what |
 //! |---|---|---|---|
 //! | the stack's `MetricName` | `Status` = `Success` or `Error` | count | 1 an invocation; `Error` when any record failed |
+//! | the same | `Status` and `ExecutedVersion` | count | the same for each published version, by which a canary is judged |
 //! | `Records` | `StackName` | count | records the invocation was given |
 //! | `FailedRecords` | `StackName` | count | records that failed |
 //! | `Duration` | `StackName` | ms | from the event's arrival to the answer |
@@ -28,8 +29,8 @@ const NAMESPACE: &str = "streambot";
 /// CloudWatch takes at most this many metrics in one directive.
 const METRICS_PER_DIRECTIVE: usize = 100;
 /// Names with a meaning of their own in the line.
-const RESERVED: [&str; 8] =
-    ["_aws", "level", "Status", "StackName", "Records", "FailedRecords", "Duration", "IteratorAge"];
+const RESERVED: [&str; 9] =
+    ["_aws", "level", "Status", "ExecutedVersion", "StackName", "Records", "FailedRecords", "Duration", "IteratorAge"];
 
 type Counts = BTreeMap<Cow<'static, str>, u64>;
 
@@ -93,6 +94,8 @@ pub(crate) struct Names {
     pub(crate) metric: String,
     /// The value of the dimension `StackName`.
     pub(crate) stack: String,
+    /// The published version of the function that runs; nothing for `$LATEST`.
+    pub(crate) version: Option<String>,
     /// The log level of the line: Lambda drops lines below the configured one, and metrics must not go with them.
     pub(crate) level: &'static str,
 }
@@ -126,13 +129,18 @@ pub(crate) fn invocation_line(names: &Names, invocation: &Invocation, counts: Co
             .map(|(name, amount)| (name, "Count", json!(amount))),
     );
 
+    let by_version = names.version.is_some().then_some(["Status", "ExecutedVersion"].as_slice());
+    let dimensions: Vec<&[&str]> = std::iter::once(["Status"].as_slice()).chain(by_version).collect();
     let status = json!({
         "Namespace": NAMESPACE,
-        "Dimensions": [["Status"]],
+        "Dimensions": dimensions,
         "Metrics": [{ "Name": names.metric, "Unit": "Count" }],
     });
     let mut line = line(names, vec![status], values, now);
     line.insert("Status".to_owned(), json!(if invocation.succeeded { "Success" } else { "Error" }));
+    if let Some(version) = &names.version {
+        line.insert("ExecutedVersion".to_owned(), json!(version));
+    }
     line.insert(names.metric.clone(), json!(1));
     Value::Object(line).to_string()
 }
@@ -171,7 +179,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names { metric: "quakes-production".into(), stack: "quakes-production".into(), level: "INFO" }
+        Names { metric: "quakes-production".into(), stack: "quakes-production".into(), version: None, level: "INFO" }
     }
 
     fn invocation() -> Invocation {
@@ -221,6 +229,16 @@ mod tests {
             announced(&line).into_iter().partition(|(name, ..)| name == "Duration");
         assert_eq!(others, expected);
         assert_eq!(durations, [("Duration".to_owned(), "StackName".to_owned(), json!(12.345))], "to the microsecond");
+    }
+
+    #[test]
+    fn a_published_version_is_told_apart_beside_the_contracts_dimension() {
+        let names = Names { version: Some("7".to_owned()), ..names() };
+        let line = invocation_line(&names, &invocation(), Counts::new(), UNIX_EPOCH);
+        let line: Value = serde_json::from_str(&line).expect("the line is JSON");
+        let status = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(status["Dimensions"], json!([["Status"], ["Status", "ExecutedVersion"]]));
+        assert_eq!((&line["ExecutedVersion"], &line["Status"]), (&json!("7"), &json!("Success")));
     }
 
     #[test]

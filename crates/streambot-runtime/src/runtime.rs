@@ -116,6 +116,7 @@ where
     let names = metrics::Names {
         metric: stack.metric_name().unwrap_or_else(|| function.clone()),
         stack: stack.name().unwrap_or(function),
+        version: environment::published_version(),
         level: format.passing_level(),
     };
     let uploads = Uploads::new(stack, names.clone()).await;

@@ -223,7 +223,7 @@ pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, cond
     let subscriber = Format::default().subscriber(move || writer.clone());
     let function = Function {
         handler: ByReference(handler),
-        names: metrics::Names { metric: "test".to_owned(), stack: "test".to_owned(), level: "INFO" },
+        names: metrics::Names { metric: "test".to_owned(), stack: "test".to_owned(), version: None, level: "INFO" },
         report: conditions.report_batch_item_failures,
     };
     let deadline = SystemTime::now() + conditions.timeout;

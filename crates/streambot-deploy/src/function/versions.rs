@@ -9,23 +9,26 @@ use crate::aws::{Aws, failed};
 use crate::error::Result;
 use crate::progress;
 
-/// The numbers of the function's versions, the oldest first.
+/// The numbers of the function's versions, the oldest first; none where there is no function.
 ///
 /// # Errors
 /// Failed where Lambda does not answer or refuses.
 pub(crate) async fn list(client: &Client, function: &str) -> Result<Vec<u64>> {
     let pages = client.list_versions_by_function().function_name(function).into_paginator().items().send();
-    let versions: Vec<FunctionConfiguration> = pages
-        .collect::<Result<_, _>>()
-        .await
-        .map_err(|error| failed(format!("listing the versions of `{function}`"), error))?;
+    let versions: Vec<FunctionConfiguration> = match pages.collect::<Result<_, _>>().await {
+        Ok(versions) => versions,
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Vec::new()
+        }
+        Err(error) => return Err(failed(format!("listing the versions of `{function}`"), error)),
+    };
     let mut numbers: Vec<u64> = versions.iter().filter_map(|version| version.version()?.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
 /// Removes the oldest versions until `keep` are left. What cannot be removed is told, and no reason to fail: the deploy is done.
-pub(super) async fn prune(aws: &Aws, function: &str, keep: usize) {
+pub(crate) async fn prune(aws: &Aws, function: &str, keep: usize) {
     if let Err(error) = try_to_prune(aws, function, keep).await {
         progress::warn(format!("old versions of `{function}` are left: {}", error.report()));
     }

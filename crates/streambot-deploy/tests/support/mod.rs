@@ -241,7 +241,10 @@ impl Service {
 
     /// Runs `streambot-deploy` as [`Self::run`] does, whatever comes of it.
     pub fn attempt(&self, arguments: &[&str]) -> Result<Output> {
-        Ok(self.command(arguments).args(["--profile", "dev", "--output", "json"]).output()?)
+        // Only what builds has a profile.
+        let builds = !arguments.first().is_some_and(|verb| matches!(*verb, "rollback"));
+        let profile: &[&str] = if builds { &["--profile", "dev"] } else { &[] };
+        Ok(self.command(arguments).args(profile).args(["--output", "json"]).output()?)
     }
 
     /// Runs `streambot-deploy`, which must fail with `exit_code`, and gives what it says.

@@ -2,6 +2,7 @@
 //! AWS does where moto is known not to.
 
 mod call;
+mod cloudwatch;
 mod iam;
 mod lambda;
 
@@ -265,6 +266,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     }
     let answer = match operation.as_str() {
         _ if lambda => corrected(shared, &operation, request).await?,
+        _ if cloudwatch::is_rpc(&request) => {
+            cloudwatch::answer(ask(shared.target, cloudwatch::request(&request)?).await?)?
+        }
         "SimulatePrincipalPolicy" => iam::simulated(&request, &shared.state().denied)?,
         _ => ask(shared.target, request).await?,
     };

@@ -1,0 +1,228 @@
+//! The calls of a canary: its numbers from CloudWatch, and the alias moved as the verdict says. An interrupted one goes on with the next
+//! deploy, from what is written on the alias.
+
+use std::time::Duration;
+
+use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, StateValue};
+use jiff::Timestamp;
+
+use super::judge::{Numbers, Sight, Verdict, judge};
+use super::{Canary, PROMPTNESS};
+use crate::aws::{Aws, failed};
+use crate::error::{Error, Result};
+use crate::function::alias::{self, Alias, Pointing, Refused};
+use crate::function::{ALIAS, versions};
+use crate::progress;
+use crate::stack::StackValues;
+
+/// How often the numbers are looked at.
+const INTERVAL: Duration = Duration::from_secs(15);
+
+/// Watches the version that gets a share until its time is over, and gives it all batches, or none where it does badly.
+///
+/// # Errors
+/// Failed where it did badly, where CloudWatch or Lambda refuse, and where someone else moves the alias meanwhile.
+pub(crate) async fn see_through(aws: &Aws, function: &str, values: &StackValues, keep_versions: usize) -> Result<()> {
+    let lambda = aws_sdk_lambda::Client::new(&aws.config);
+    let current = alias::find(&lambda, function, ALIAS).await?;
+    let Some((alias, share)) = current.as_ref().and_then(|alias| Some((alias, alias.canary.as_ref()?))) else {
+        return Ok(());
+    };
+    let new = share.version.clone();
+    // A share that someone else gave has no time of its own: it is judged by what it did so far today.
+    let (canary, since) = Canary::read(&alias.description).unwrap_or_else(|| {
+        let canary = Canary { weight: share.weight, time: Duration::ZERO };
+        (canary, Timestamp::now() - jiff::SignedDuration::from_hours(3))
+    });
+    let watch = Watch { aws, client: Client::new(&aws.config), function, alias, new: &new, values, since };
+    progress::say(format!("watching version {new} beside version {}: {canary} since {since}", alias.version));
+    if canary.time < PROMPTNESS && canary.time > Duration::ZERO {
+        progress::warn("CloudWatch tells numbers up to two minutes late: a shorter canary may see none of its own");
+    }
+    match watch.verdict(&canary).await? {
+        Verdict::Back(reason) => {
+            watch.point(&alias.version).await?;
+            Err(Error::failed(format!(
+                "version {new} of `{function}` did worse than version {} and gets no batches any more",
+                alias.version
+            ))
+            .because(reason)
+            .hint("mend it and deploy again; settings of the event source mapping stay as this deploy made them"))
+        }
+        _ => {
+            watch.point(&new).await?;
+            versions::prune(aws, function, keep_versions).await;
+            Ok(())
+        }
+    }
+}
+
+struct Watch<'a> {
+    aws: &'a Aws,
+    client: Client,
+    function: &'a str,
+    alias: &'a Alias,
+    new: &'a str,
+    values: &'a StackValues,
+    since: Timestamp,
+}
+
+/// The alarms of the stack that a canary minds.
+#[derive(Debug, Default)]
+struct Alarms {
+    errors: Option<MetricAlarm>,
+    age: Option<MetricAlarm>,
+}
+
+impl Watch<'_> {
+    async fn verdict(&self, canary: &Canary) -> Result<Verdict> {
+        let names = self.alarm_names().await?;
+        let before = self.alarms(&names).await?;
+        let age_limit = before.age.as_ref().filter(|alarm| !rings(alarm)).and_then(MetricAlarm::threshold);
+        let mut told = before.errors.as_ref().is_some_and(rings);
+        loop {
+            let (new, old) = tokio::try_join!(self.numbers(self.new), self.numbers(&self.alias.version))?;
+            let elapsed = Duration::try_from(self.since.duration_until(Timestamp::now())).unwrap_or_default();
+            let verdict = judge(canary, &Sight { new, old, age_limit, elapsed });
+            if verdict != Verdict::Wait {
+                if new.invocations == 0.0 && verdict == Verdict::Promote {
+                    progress::warn(format!(
+                        "version {} was not invoked during its canary, as far as CloudWatch tells",
+                        self.new
+                    ));
+                }
+                return Ok(verdict);
+            }
+            let alarms = self.alarms(&names).await?;
+            if alarms.errors.as_ref().is_some_and(rings) && !told {
+                told = true;
+                progress::warn(format!("ErrorAlarm rings; version {} has no more failures than the old one", self.new));
+            }
+            let left = canary.time.saturating_sub(elapsed);
+            progress::say(format!(
+                "version {}: {} invocations, {} errors, {} with a record undone; {} s left",
+                self.new,
+                new.invocations,
+                new.errors,
+                new.failed,
+                left.as_secs()
+            ));
+            tokio::time::sleep(left.min(INTERVAL).min(canary.time / 4)).await;
+        }
+    }
+
+    /// The names of the stack's alarms on errors and on iterator age.
+    async fn alarm_names(&self) -> Result<Vec<(&'static str, String)>> {
+        let stack = self.values.outputs.child();
+        let client = aws_sdk_cloudformation::Client::new(&self.aws.config);
+        let resources = crate::stack::resources(&client, stack).await?;
+        let prefix = &self.values.prefix;
+        let alarms = ["ErrorAlarm", "IteratorAgeAlarm"].into_iter();
+        let name = |key: &'static str| {
+            let logical = format!("{prefix}{key}");
+            resources.iter().find(|(name, _)| *name == logical).map(|(_, physical)| (key, physical.clone()))
+        };
+        Ok(alarms.filter_map(name).collect())
+    }
+
+    async fn alarms(&self, names: &[(&'static str, String)]) -> Result<Alarms> {
+        if names.is_empty() {
+            return Ok(Alarms::default());
+        }
+        let request =
+            self.client.describe_alarms().set_alarm_names(Some(names.iter().map(|(_, name)| name.clone()).collect()));
+        let answer = request.send().await.map_err(|error| failed("reading the stack's alarms", error))?;
+        let alarm = |key: &str| {
+            let name = names.iter().find(|(known, _)| *known == key).map(|(_, name)| name.as_str());
+            answer.metric_alarms().iter().find(|alarm| alarm.alarm_name() == name).cloned()
+        };
+        Ok(Alarms { errors: alarm("ErrorAlarm"), age: alarm("IteratorAgeAlarm") })
+    }
+
+    /// What a version did since the canary began.
+    async fn numbers(&self, version: &str) -> Result<Numbers> {
+        let of_lambda = |name: &str| {
+            let resource = format!("{}:{ALIAS}", self.function);
+            let dimensions = [("FunctionName", self.function), ("Resource", &resource), ("ExecutedVersion", version)];
+            metric("AWS/Lambda", name, &dimensions)
+        };
+        let metric_name = self.values.outputs.get(&self.values.prefix, "MetricName").unwrap_or(self.function);
+        let failed_ones = metric("streambot", metric_name, &[("Status", "Error"), ("ExecutedVersion", version)]);
+        let queries = [
+            query("invocations", of_lambda("Invocations"), "Sum"),
+            query("errors", of_lambda("Errors"), "Sum"),
+            query("failed", failed_ones, "Sum"),
+            query("age", of_lambda("IteratorAge"), "Maximum"),
+        ];
+        // Whole minutes are what CloudWatch counts by; none of the version's own are from before.
+        let start = self.since.as_second().div_euclid(60) * 60;
+        let end = Timestamp::now().as_second() + 60;
+        let pages = self
+            .client
+            .get_metric_data()
+            .set_metric_data_queries(Some(queries.into()))
+            .start_time(DateTime::from_secs(start))
+            .end_time(DateTime::from_secs(end))
+            .into_paginator()
+            .send();
+        let pages = pages.collect::<Result<Vec<_>, _>>().await;
+        let pages = pages.map_err(|error| failed(format!("reading the metrics of version {version}"), error))?;
+        let values = |id: &str| {
+            let results = pages.iter().flat_map(|page| page.metric_data_results());
+            results
+                .filter(|result| result.id() == Some(id))
+                .flat_map(|result| result.values().to_vec())
+                .collect::<Vec<f64>>()
+        };
+        Ok(Numbers {
+            invocations: values("invocations").iter().sum(),
+            errors: values("errors").iter().sum(),
+            failed: values("failed").iter().sum(),
+            iterator_age: values("age").into_iter().reduce(f64::max),
+        })
+    }
+
+    /// Points the alias to one version, if nobody moved it since the canary was looked up.
+    async fn point(&self, version: &str) -> Result<()> {
+        let to = Pointing { version, canary: None };
+        match alias::point(self.aws, self.function, ALIAS, Some(self.alias), to).await {
+            Ok(()) => {
+                progress::say(format!("version {version} of `{}` gets all batches", self.function));
+                Ok(())
+            }
+            Err(Refused::Failed(error)) => Err(error),
+            Err(Refused::Outdated(said)) => self.settle(version, said).await,
+        }
+    }
+
+    /// An attempt whose answer was lost may have moved the alias already.
+    async fn settle(&self, version: &str, said: String) -> Result<()> {
+        let lambda = aws_sdk_lambda::Client::new(&self.aws.config);
+        match alias::find(&lambda, self.function, ALIAS).await? {
+            Some(now) if now.version == version && now.canary.is_none() => Ok(()),
+            _ => Err(Error::failed(format!(
+                "someone else moved alias `{ALIAS}` of `{}` during its canary",
+                self.function
+            ))
+            .because(said)
+            .hint("see what is live (`streambot-deploy status`), then deploy again if it is to be yours")),
+        }
+    }
+}
+
+fn rings(alarm: &MetricAlarm) -> bool {
+    alarm.state_value() == Some(&StateValue::Alarm)
+}
+
+fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metric {
+    let dimension = |(name, value): &(&str, &str)| Dimension::builder().name(*name).value(*value).build();
+    let dimensions = dimensions.iter().map(dimension).collect();
+    Metric::builder().namespace(namespace).metric_name(name).set_dimensions(Some(dimensions)).build()
+}
+
+fn query(id: &str, metric: Metric, statistic: &str) -> MetricDataQuery {
+    let statistic = MetricStat::builder().metric(metric).period(60).stat(statistic).build();
+    MetricDataQuery::builder().id(id).metric_stat(statistic).build()
+}
