@@ -7,8 +7,9 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use support::{REGION, Server, Service};
 
-/// One LocalStack for all tests of this file; each has a service of its own. Its folder goes with the process's temporary files.
+/// One LocalStack for all tests of this file; each has a stack of its own.
 static LOCALSTACK: LazyLock<Server> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("localstack-of-stack");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -71,14 +72,60 @@ impl Stack {
         Ok(said)
     }
 
+    /// `stack staging --template stack.json` on a terminal, where `keys` are typed at the question: its exit code, and what was shown.
+    fn answers(&self, keys: &str) -> Result<(Option<i32>, String)> {
+        let call =
+            [env!("CARGO_BIN_EXE_streambot-deploy"), "stack staging --template stack.json --back-off 0.05"].join(" ");
+        let settings = self.service.command::<&str>([]);
+        let mut terminal = Command::new("script");
+        for (name, value) in settings.get_envs() {
+            match value {
+                Some(value) => terminal.env(name, value),
+                None => terminal.env_remove(name),
+            };
+        }
+        let mut child = terminal
+            .args(["--quiet", "--return", "--command", &call, "/dev/null"])
+            .current_dir(self.service.path(""))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut shown = Vec::new();
+        let mut output = child.stdout.take().context("piped")?;
+        let mut input = child.stdin.take().context("piped")?;
+        let mut asked = false;
+        let mut buffer = [0; 4096];
+        loop {
+            let length = output.read(&mut buffer)?;
+            if length == 0 {
+                break;
+            }
+            shown.extend_from_slice(&buffer[..length]);
+            if !asked && shown.windows(5).any(|bytes| bytes == b"[y/N]") {
+                asked = true;
+                input.write_all(keys.as_bytes())?;
+            }
+        }
+        Ok((child.wait()?.code(), String::from_utf8_lossy(&shown).replace("\r\n", "\n")))
+    }
+
+    async fn described(&self) -> Option<aws_sdk_cloudformation::types::Stack> {
+        let answer = self.cloudformation.describe_stacks().stack_name(&self.name).send().await.ok()?;
+        answer.stacks().first().cloned()
+    }
+
     /// The status of the stack, where there is one.
     async fn status(&self) -> Option<String> {
-        let answer = self.cloudformation.describe_stacks().stack_name(&self.name).send().await.ok()?;
-        Some(answer.stacks()[0].stack_status()?.as_str().to_owned())
+        Some(self.described().await?.stack_status()?.as_str().to_owned())
+    }
+
+    /// The stack's id. By its name, LocalStack finds one that was deleted too.
+    async fn id(&self) -> Result<String> {
+        self.described().await.and_then(|stack| stack.stack_id).context("the stack is there")
     }
 
     async fn change_sets(&self) -> Result<usize> {
-        let answer = self.cloudformation.list_change_sets().stack_name(&self.name).send().await?;
+        let answer = self.cloudformation.list_change_sets().stack_name(self.id().await?).send().await?;
         let left = answer.summaries().iter().filter(|summary| {
             // LocalStack keeps those that were executed, where AWS keeps them as the stack's history too.
             summary.execution_status().is_none_or(|status| !status.as_str().starts_with("EXECUTE_"))
@@ -87,7 +134,7 @@ impl Stack {
     }
 
     async fn resources(&self) -> Result<Vec<String>> {
-        let answer = self.cloudformation.list_stack_resources().stack_name(&self.name).send().await?;
+        let answer = self.cloudformation.list_stack_resources().stack_name(self.id().await?).send().await?;
         let mut ids: Vec<_> =
             answer.stack_resource_summaries().iter().filter_map(|resource| resource.logical_resource_id()).collect();
         ids.sort_unstable();
@@ -115,10 +162,15 @@ fn broken() -> Value {
 async fn a_stack_is_created_changed_and_left_alone() -> Result<()> {
     let stack = Stack::of("converging").await?;
     let parameters = json!({ "Delay": { "Type": "Number" }, "Size": { "Type": "Number", "Default": 1024 } });
-    let sized = json!({ "Type": "AWS::SQS::Queue", "Properties": {
-        "DelaySeconds": { "Ref": "Delay" }, "MaximumMessageSize": { "Ref": "Size" },
-    } });
-    stack.template(&json!({ "Parameters": parameters, "Resources": { "Queue": sized } }))?;
+    let template = |resources: Value| {
+        json!({
+            "Parameters": parameters,
+            "Resources": resources,
+            // To LocalStack, a resource that names a parameter is always a changed one.
+            "Outputs": { "Delay": { "Value": { "Ref": "Delay" } } },
+        })
+    };
+    stack.template(&template(json!({ "Queue": queue(1) })))?;
     let (answer, said) = stack.run(&["--yes", "--parameter", "Delay=5"])?;
     assert_eq!(answer["result"], "created");
     assert_eq!(answer["status"], "CREATE_COMPLETE");
@@ -141,19 +193,22 @@ async fn a_stack_is_created_changed_and_left_alone() -> Result<()> {
     assert_eq!(answer["changes"], json!([]));
     assert_eq!(stack.change_sets().await?, 0);
 
-    stack.template(&json!({ "Parameters": parameters, "Resources": { "Queue": sized, "Other": queue(1) } }))?;
+    stack.template(&template(json!({ "Queue": queue(2), "Other": queue(1) })))?;
     let (answer, said) = stack.run(&["--yes", "--quiet"])?;
     assert_eq!(answer["result"], "updated");
     assert_eq!(said, "");
     assert_eq!(stack.resources().await?, ["Other", "Queue"]);
-    let described = stack.cloudformation.describe_stacks().stack_name(&stack.name).send().await?;
+    let described = stack.described().await.context("the stack is there")?;
     let value = |key: &str| {
-        let parameters = described.stacks()[0].parameters();
-        parameters.iter().find(|parameter| parameter.parameter_key() == Some(key)).and_then(|it| it.parameter_value())
+        described
+            .parameters()
+            .iter()
+            .find(|parameter| parameter.parameter_key() == Some(key))
+            .and_then(|it| it.parameter_value())
     };
     assert_eq!((value("Delay"), value("Size")), (Some("5"), Some("1024")));
 
-    stack.template(&json!({ "Parameters": parameters, "Resources": { "Queue": sized } }))?;
+    stack.template(&template(json!({ "Queue": queue(2) })))?;
     let said = stack.fails(&[], 4)?;
     assert!(said.contains("  - remove Other (AWS::SQS::Queue)\n"), "{said}");
     let question = "not confirmed: change 1 resource of stack `converging-staging`, removing `Other`?";
@@ -186,7 +241,31 @@ async fn a_new_stack_that_is_not_confirmed_leaves_nothing_behind() -> Result<()>
 }
 
 #[tokio::test]
-async fn an_interrupted_question_leaves_nothing_behind() -> Result<()> {
+async fn who_is_asked_may_say_no_interrupt_or_say_yes() -> Result<()> {
+    let stack = Stack::of("asked").await?;
+    stack.template(&json!({ "Resources": { "Queue": queue(5) } }))?;
+    for (keys, code, part) in [
+        ("n\n", 4, "error: not confirmed: create stack `asked-staging` with 1 resource?"),
+        ("\u{3}", 4, "error: changing stack `asked-staging` was interrupted"),
+    ] {
+        let (exit_code, said) = stack.answers(keys)?;
+        assert_eq!(exit_code, Some(code), "{said}");
+        assert!(said.contains(part) && said.contains("next: nothing was changed"), "{said}");
+        assert_eq!(stack.status().await, None);
+    }
+    let (exit_code, said) = stack.answers("y\n")?;
+    assert_eq!(exit_code, Some(0), "{said}");
+    assert_eq!(stack.status().await.as_deref(), Some("CREATE_COMPLETE"));
+    assert!(said.contains("\u{1b}[32m  + add Queue (AWS::SQS::Queue)\u{1b}[0m"), "{said}");
+    // The tree as it was at the end stays on the terminal.
+    let tree = "  \u{1b}[32m✓\u{1b}[0m asked-staging (AWS::CloudFormation::Stack) \u{1b}[32mCREATE_COMPLETE\u{1b}[0m";
+    let resource = "    \u{1b}[32m✓\u{1b}[0m Queue (AWS::SQS::Queue) \u{1b}[32mCREATE_COMPLETE\u{1b}[0m";
+    assert!(said.contains(tree) && said.contains(resource), "{said}");
+
+    stack.template(&json!({ "Resources": { "Other": queue(5) } }))?;
+    let (exit_code, said) = stack.answers("n\n")?;
+    assert_eq!(exit_code, Some(4), "{said}");
+    assert!(said.contains("\u{1b}[31m  - remove Queue (AWS::SQS::Queue)\u{1b}[0m"), "{said}");
     Ok(())
 }
 
@@ -225,18 +304,27 @@ async fn a_failure_is_told_by_its_root_cause_alone() -> Result<()> {
     let waits = json!({ "Type": "AWS::SQS::Queue", "DependsOn": "Broken" });
     stack.template(&json!({ "Resources": { "Queue": queue(5), "Broken": broken(), "After": waits } }))?;
     let said = stack.fails(&["--yes"], 1)?;
-    println!("{said}");
-    let report = &said[said.find("error: ").context("an error is told")?..];
-    let expected =
-        "error: stack `failing-staging` was not created (CREATE_FAILED)\n  because: Broken (AWS::Lambda::Permission): ";
-    assert!(report.starts_with(expected), "{report}");
-    assert_eq!(report.matches("because:").count(), 1, "{report}");
-    assert!(report.contains("  next: mend the template and try again"), "{report}");
+    let expected = "error: stack `failing-staging` was not created (CREATE_FAILED)\n  \
+                    because: Broken (AWS::Lambda::Permission): An error occurred";
+    assert_eq!(reasons(&said, expected)?, 1, "{said}");
+    assert!(said.contains("\n  next: mend the template and try again"), "{said}");
 
+    let stack = Stack::of("failing-later").await?;
     stack.template(&json!({ "Resources": { "Queue": queue(5) } }))?;
-    let (answer, said) = stack.run(&["--yes"])?;
-    println!("{answer} {said}");
+    stack.run(&["--yes"])?;
+    stack.template(&json!({ "Resources": { "Queue": queue(6), "Broken": broken() } }))?;
+    let said = stack.fails(&["--yes"], 1)?;
+    let expected = "error: stack `failing-later-staging` was not updated (UPDATE_FAILED)\n  \
+                    because: Broken (AWS::Lambda::Permission): An error occurred";
+    assert_eq!(reasons(&said, expected)?, 1, "{said}");
     Ok(())
+}
+
+/// How many causes a report tells that begins so.
+fn reasons(said: &str, beginning: &str) -> Result<usize> {
+    let report = &said[said.find("error: ").context("an error is told")?..];
+    ensure!(report.starts_with(beginning), "{report}");
+    Ok(report.matches("\n  because: ").count())
 }
 
 #[tokio::test]
@@ -253,7 +341,6 @@ async fn nested_templates_and_large_ones_go_through_the_bucket_once() -> Result<
     let bucket = ["--yes", "--bucket", "nesting-templates"];
     let (answer, said) = stack.run(&bucket)?;
     assert_eq!(answer["result"], "created");
-    println!("{said}");
     assert!(said.contains(" Child/Inner (AWS::SQS::Queue) CREATE_COMPLETE\n"), "{said}");
     let uploads = said.matches("uploading ").count();
     assert_eq!(uploads, 2, "{said}");
@@ -278,7 +365,30 @@ async fn a_failure_within_a_nested_stack_is_told_where_it_came_about() -> Result
     stack.template(&json!({ "Resources": { "Child": nested, "Queue": queue(5) } }))?;
     stack.service.file("child.json", &json!({ "Resources": { "Inner": broken() } }).to_string())?;
     let said = stack.fails(&["--yes", "--bucket", "deep-templates"], 1)?;
-    println!("{said}");
+    let expected = "error: stack `deep-staging` was not created (CREATE_FAILED)\n  \
+                    because: Child/Inner (AWS::Lambda::Permission): An error occurred";
+    assert_eq!(reasons(&said, expected)?, 1, "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stack_that_is_being_changed_is_waited_for() -> Result<()> {
+    let stack = Stack::of("busy").await?;
+    stack.s3.create_bucket().bucket("busy-templates").send().await?;
+    let child = json!({ "Resources": { "Inner": queue(1) } }).to_string();
+    stack.s3.put_object().bucket("busy-templates").key("child").body(child.into_bytes().into()).send().await?;
+    let url = format!("{}/busy-templates/child", LOCALSTACK.url());
+    let nested = json!({ "Type": "AWS::CloudFormation::Stack", "Properties": { "TemplateURL": url } });
+    // LocalStack looks at a nested stack after five seconds, so this one is being created for as long.
+    let body = json!({ "Resources": { "Child": nested, "Queue": queue(1) } });
+    stack.cloudformation.create_stack().stack_name(&stack.name).template_body(body.to_string()).send().await?;
+
+    stack.template(&body)?;
+    let said = stack.fails(&["--wait-timeout", "0.01"], 1)?;
+    assert!(said.contains("error: stack `busy-staging` is being changed (CREATE_IN_PROGRESS)"), "{said}");
+    let (answer, said) = stack.run(&[])?;
+    assert!(said.contains("waiting: stack `busy-staging` is being changed (CREATE_IN_PROGRESS)\n"), "{said}");
+    assert_eq!(answer["result"], "unchanged");
     Ok(())
 }
 

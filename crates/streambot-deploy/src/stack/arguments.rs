@@ -15,8 +15,9 @@ pub(crate) const AFTER_HELP: &str = "\
 Example:
   streambot-deploy stack staging --template service.template --parameter AlarmEmail=me@example.com
 
-The stack is <package name>-<environment>. What will change is shown, and asked about unless --yes is given. Parameters
-that are not given keep the value they have. The stack may take twelve times --wait-timeout to change.
+The stack is <package name>-<environment>. What will change is shown, and asked about unless --yes
+is given. Parameters that are not given keep the value they have. A change of the stack may take
+twelve times --wait-timeout.
 
 Exit codes:
   0  done, or nothing to change

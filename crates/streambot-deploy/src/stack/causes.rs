@@ -96,6 +96,7 @@ mod tests {
 
     fn told(events: &[Event], status: &str) -> Vec<String> {
         let mut tree = Tree::new("quakes", &arn("quakes"));
+        tree.nest(events);
         for event in events {
             tree.record(event);
         }

@@ -11,6 +11,7 @@ const STACK: &str = "AWS::CloudFormation::Stack";
 pub(super) struct Event {
     pub(super) id: String,
     pub(super) stack_id: String,
+    pub(super) stack_name: String,
     pub(super) logical_id: String,
     pub(super) physical_id: Option<String>,
     pub(super) kind: String,
@@ -22,13 +23,19 @@ pub(super) struct Event {
 impl Event {
     /// Whether it tells of its stack itself, not of one of the stack's resources.
     pub(super) fn is_of_stack(&self) -> bool {
-        self.physical_id.as_ref() == Some(&self.stack_id)
+        // LocalStack tells its stack's id for a resource that has none yet, so the id alone does not say it.
+        self.kind == STACK && self.logical_id == self.stack_name && self.physical_id.as_ref() == Some(&self.stack_id)
     }
 
     /// The id of the stack that this resource is.
     pub(super) fn nested_stack(&self) -> Option<&str> {
-        let nested = self.kind == STACK && !self.is_of_stack();
-        self.physical_id.as_deref().filter(|id| nested && id.starts_with("arn:"))
+        let id = self.physical_id.as_deref().filter(|_| self.is_of_nested_stack());
+        id.filter(|id| id.starts_with("arn:") && *id != self.stack_id)
+    }
+
+    /// Whether it tells of a resource that is a stack, of whatever id.
+    pub(super) fn is_of_nested_stack(&self) -> bool {
+        self.kind == STACK && !self.is_of_stack()
     }
 
     /// Whether it tells of a stack itself that nothing more will happen.
@@ -47,6 +54,7 @@ impl From<cloudformation::StackEvent> for Event {
         Self {
             id: event.event_id.unwrap_or_default(),
             stack_id: event.stack_id.unwrap_or_default(),
+            stack_name: event.stack_name.unwrap_or_default(),
             logical_id: event.logical_resource_id.unwrap_or_default(),
             physical_id: event.physical_resource_id.filter(|id| !id.is_empty()),
             kind: event.resource_type.unwrap_or_default(),
@@ -71,6 +79,7 @@ pub(super) mod tests {
         Event {
             id: format!("{stack}/{id}/{status}"),
             stack_id: arn(stack),
+            stack_name: stack.to_owned(),
             logical_id: id.to_owned(),
             physical_id: (kind == "Stack").then(|| arn(id)),
             kind: format!("AWS::{}::{kind}", if kind == "Stack" { "CloudFormation" } else { "SQS" }),
@@ -89,5 +98,7 @@ pub(super) mod tests {
         assert_eq!(nested.nested_stack(), Some(arn("child").as_str()));
         assert!(!nested.ends_stack());
         assert!(event("quakes", "Queue", "Queue", "CREATE_COMPLETE", "").nested_stack().is_none());
+        let early = Event { physical_id: Some(arn("quakes")), ..nested };
+        assert!(!early.is_of_stack() && early.is_of_nested_stack() && early.nested_stack().is_none());
     }
 }

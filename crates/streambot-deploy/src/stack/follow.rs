@@ -7,6 +7,7 @@ use std::time::Instant;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::primitives::DateTime;
+use aws_sdk_cloudformation::types::StackStatus;
 
 use super::causes::{Cause, causes};
 use super::event::Event;
@@ -61,6 +62,7 @@ impl<'a> Follower<'a> {
         let mut waits = self.patience.waits();
         loop {
             let fresh = self.read(&tree).await?;
+            tree.nest(&fresh);
             for event in &fresh {
                 let told = tree.record(event);
                 if let Some(told) = told.filter(|_| !progress::on_terminal()) {
@@ -96,7 +98,12 @@ impl<'a> Follower<'a> {
         let mut next = 0;
         while let Some(stack) = stacks.get(next).cloned() {
             next += 1;
-            let events = self.read_one(&stack).await?;
+            let mut events = self.read_one(&stack).await?;
+            for event in &mut events {
+                if event.status == "CREATE_FAILED" && event.is_of_nested_stack() && event.nested_stack().is_none() {
+                    event.physical_id = self.nested_by_name(event).await?;
+                }
+            }
             for nested in events.iter().filter_map(Event::nested_stack) {
                 if !stacks.iter().any(|stack| stack == nested) {
                     stacks.push(nested.to_owned());
@@ -108,6 +115,22 @@ impl<'a> Follower<'a> {
             (one.time.secs(), one.time.subsec_nanos()).cmp(&(other.time.secs(), other.time.subsec_nanos()))
         });
         Ok(fresh)
+    }
+
+    /// The id of a nested stack that failed before its own stack learnt its id, which is how LocalStack tells it: by its name, which
+    /// is its stack's, its logical id, and something random.
+    async fn nested_by_name(&self, event: &Event) -> Result<Option<String>> {
+        let prefix = format!("{}-{}-", event.stack_name, event.logical_id);
+        let failed = [StackStatus::CreateFailed, StackStatus::RollbackInProgress, StackStatus::RollbackComplete];
+        let mut stacks =
+            self.client.list_stacks().set_stack_status_filter(Some(failed.into())).into_paginator().items().send();
+        while let Some(stack) = stacks.next().await {
+            let stack = stack.map_err(|error| aws::failed(format!("looking for the stack `{prefix}…`"), error))?;
+            if stack.stack_name().is_some_and(|name| name.starts_with(&prefix)) {
+                return Ok(stack.stack_id);
+            }
+        }
+        Ok(None)
     }
 
     /// The unknown events of one stack, the oldest first. CloudFormation tells the newest first, and all that ever happened.

@@ -10,6 +10,8 @@ pub(super) struct Tree {
     root: Resource,
     /// In the order of their first events.
     resources: Vec<Resource>,
+    /// The ids of nested stacks, each with the id of the stack around it and its logical id there.
+    nested: Vec<(String, String, String)>,
 }
 
 #[derive(Debug)]
@@ -20,8 +22,6 @@ struct Resource {
     kind: String,
     status: String,
     reason: Option<String>,
-    /// The id of the stack it is.
-    nested: Option<String>,
 }
 
 impl Resource {
@@ -59,9 +59,18 @@ impl Tree {
             kind: "AWS::CloudFormation::Stack".to_owned(),
             status: String::new(),
             reason: None,
-            nested: Some(id.to_owned()),
         };
-        Self { root, resources: Vec::new() }
+        Self { root, resources: Vec::new(), nested: Vec::new() }
+    }
+
+    /// Takes in which stacks are nested in which, before their events are recorded.
+    pub(super) fn nest(&mut self, events: &[Event]) {
+        for event in events {
+            let Some(id) = event.nested_stack() else { continue };
+            if !self.nested.iter().any(|(known, ..)| known == id) {
+                self.nested.push((id.to_owned(), event.stack_id.clone(), event.logical_id.clone()));
+            }
+        }
     }
 
     /// Takes an event in, and says what it tells where that is a change of state.
@@ -80,15 +89,11 @@ impl Tree {
                     kind: event.kind.clone(),
                     status: String::new(),
                     reason: None,
-                    nested: None,
                 });
                 self.resources.len() - 1
             });
             &mut self.resources[index]
         };
-        if let Some(nested) = event.nested_stack() {
-            place.nested = Some(nested.to_owned());
-        }
         if place.status == event.status {
             return None;
         }
@@ -108,9 +113,9 @@ impl Tree {
         }
         let mut path = event.logical_id.clone();
         let mut stack_id = &event.stack_id;
-        while let Some(parent) = self.resources.iter().find(|resource| resource.nested.as_ref() == Some(stack_id)) {
-            path = format!("{}/{path}", parent.logical_id);
-            stack_id = &parent.stack_id;
+        while let Some((_, parent, logical_id)) = self.nested.iter().find(|(id, ..)| id == stack_id) {
+            path = format!("{logical_id}/{path}");
+            stack_id = parent;
         }
         path
     }
@@ -118,7 +123,16 @@ impl Tree {
     /// The ids of the nested stacks that are being changed.
     pub(super) fn nested_in_progress(&self) -> Vec<String> {
         let changing = self.resources.iter().filter(|resource| in_progress(&resource.status));
-        changing.filter_map(|resource| resource.nested.clone()).collect()
+        changing.flat_map(|resource| self.stacks_of(resource)).map(str::to_owned).collect()
+    }
+
+    /// The ids of the stacks that a resource is; two where one replaces the other.
+    fn stacks_of<'a>(&'a self, resource: &'a Resource) -> impl Iterator<Item = &'a str> {
+        let of = self
+            .nested
+            .iter()
+            .filter(move |(_, parent, logical_id)| *parent == resource.stack_id && *logical_id == resource.logical_id);
+        of.map(|(id, ..)| id.as_str())
     }
 
     /// A line for each resource, below the stack it belongs to.
@@ -131,7 +145,7 @@ impl Tree {
     fn lines_below(&self, stack_id: &str, depth: usize, coloured: bool, lines: &mut Vec<Line>) {
         for resource in self.resources.iter().filter(|resource| resource.stack_id == stack_id) {
             lines.push(resource.line(depth, coloured));
-            if let Some(nested) = &resource.nested {
+            for nested in self.stacks_of(resource) {
                 self.lines_below(nested, depth + 1, coloured, lines);
             }
         }
@@ -149,6 +163,7 @@ mod tests {
     use super::*;
 
     fn told(tree: &mut Tree, events: &[Event]) -> Vec<String> {
+        tree.nest(events);
         events.iter().filter_map(|event| tree.record(event)).collect()
     }
 
