@@ -23,7 +23,7 @@ use aws_sdk_cloudformation::types as cloudformation;
 use crate::aws::{self, Aws, Patience};
 use crate::error::{Error, Result};
 
-pub(crate) use arguments::{AFTER_HELP, Arguments, StackArguments, run};
+pub(crate) use arguments::{AFTER_HELP, Arguments, ChangeArguments, StackArguments, run};
 pub(crate) use delete::delete;
 pub(crate) use update::update;
 

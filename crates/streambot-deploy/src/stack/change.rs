@@ -75,10 +75,9 @@ impl Change {
         let mut properties: Vec<String> = Vec::new();
         for target in change.details().iter().filter_map(|detail| detail.target()) {
             let attribute = target.attribute().map(|attribute| attribute.as_str());
-            if let Some(name) = target.name().or(attribute).filter(|name| !name.is_empty()) {
-                if !properties.iter().any(|known| known == name) {
-                    properties.push(name.to_owned());
-                }
+            let name = target.name().or(attribute).filter(|name| !name.is_empty());
+            if let Some(name) = name.filter(|name| !properties.iter().any(|known| known == name)) {
+                properties.push(name.to_owned());
             }
         }
         Self {
@@ -129,6 +128,9 @@ pub(super) fn question(name: &str, creates: bool, changes: &[Change]) -> String 
     let resources = if count == 1 { "1 resource".to_owned() } else { format!("{count} resources") };
     if creates {
         return format!("create stack `{name}` with {resources}?");
+    }
+    if count == 0 {
+        return format!("change stack `{name}`, though none of its resources?");
     }
     let mut question = format!("change {resources} of stack `{name}`");
     for (doing, lost) in [("replacing", replaced), ("removing", removed)] {
@@ -224,6 +226,7 @@ mod tests {
     #[test]
     fn the_question_names_what_may_be_lost() {
         assert_eq!(question("quakes", true, &all()[..1]), "create stack `quakes` with 1 resource?");
+        assert_eq!(question("quakes", false, &[]), "change stack `quakes`, though none of its resources?");
         assert_eq!(question("quakes", false, &all()[..2]), "change 2 resources of stack `quakes`?");
         assert_eq!(
             question("quakes", false, &all()),

@@ -69,6 +69,22 @@ fn capabilities_in(message: &str) -> Vec<Capability> {
     words.filter(|word| word.starts_with("CAPABILITY_")).map(Capability::from).collect()
 }
 
+/// Adds what an error wants acknowledged, and tells whether that is anything new. A template's summary does not know what the nested
+/// ones need that lie elsewhere.
+fn add_capabilities(capabilities: &mut Vec<Capability>, message: &str) -> bool {
+    let before = capabilities.len();
+    for capability in capabilities_in(message) {
+        if !capabilities.contains(&capability) {
+            capabilities.push(capability);
+        }
+    }
+    capabilities.len() > before
+}
+
+fn new_name() -> String {
+    format!("streambot-{}", uuid::Uuid::new_v4().simple())
+}
+
 /// What CloudFormation says of a change set that changes nothing.
 fn is_empty(reason: &str) -> bool {
     reason.contains("didn't contain changes") || reason.contains("No updates are to be performed")
@@ -91,15 +107,16 @@ pub(super) struct ChangeSet<'a> {
 pub(super) struct Prepared {
     /// The stack's id.
     pub(super) stack_id: String,
-    /// Nothing where the stack is as its template says.
     pub(super) changes: Vec<Change>,
+    /// Whether the stack is as its template says.
     pub(super) empty: bool,
+    /// What executing it acknowledges.
+    pub(super) capabilities: Vec<Capability>,
 }
 
 impl<'a> ChangeSet<'a> {
     pub(super) fn new(client: &'a Client, patience: Patience, stack: &'a str, creates: bool) -> Self {
-        let name = format!("streambot-{}", uuid::Uuid::new_v4().simple());
-        Self { client, patience, stack, creates, name }
+        Self { client, patience, stack, creates, name: new_name() }
     }
 
     /// Makes the change set and reads what it will do.
@@ -107,14 +124,15 @@ impl<'a> ChangeSet<'a> {
     /// # Errors
     /// Failed where CloudFormation refuses the template or its parameters.
     pub(super) async fn prepare(
-        &self,
+        &mut self,
         source: &Source,
         parameters: Vec<Parameter>,
         summary: &Summary,
     ) -> Result<Prepared> {
+        let doing = format!("making a change set of stack `{}`", self.stack);
         let mut capabilities = summary.capabilities.clone();
         let mut nested = summary.nests;
-        let answer = loop {
+        loop {
             let kind = if self.creates { ChangeSetType::Create } else { ChangeSetType::Update };
             let call = self.client.create_change_set().stack_name(self.stack).change_set_name(&self.name);
             let call = match source {
@@ -128,36 +146,34 @@ impl<'a> ChangeSet<'a> {
                 .set_include_nested_stacks(nested.then_some(true))
                 .send()
                 .await;
-            let error = match made {
-                Ok(answer) => break answer,
-                Err(error) => error,
+            let stack_id = match made {
+                Ok(answer) => answer.stack_id.unwrap_or_else(|| self.stack.to_owned()),
+                Err(error) => {
+                    let message = error.as_service_error().and_then(|error| error.message()).unwrap_or_default();
+                    // A server without change sets of nested stacks changes them all the same; it only cannot tell how.
+                    if nested && message.contains("IncludeNestedStacks") {
+                        nested = false;
+                    } else if !add_capabilities(&mut capabilities, message) {
+                        return Err(aws::failed(doing, error));
+                    }
+                    continue;
+                }
             };
-            let message = error.as_service_error().and_then(|error| error.message()).unwrap_or_default();
-            // A server without change sets of nested stacks changes them all the same; it only cannot tell how.
-            if nested && message.contains("IncludeNestedStacks") {
-                nested = false;
-                continue;
+            let (status, reason) = self.wait().await?;
+            if status == ChangeSetStatus::CreateComplete {
+                // Without a change of a resource it may still change outputs.
+                let changes = self.changes(Some(self.stack), &self.name).await?;
+                return Ok(Prepared { stack_id, changes, empty: false, capabilities });
             }
-            // The summary is of what was uploaded here; a template elsewhere may need more.
-            let named = capabilities_in(message);
-            if !named.is_empty() && !named.iter().all(|capability| capabilities.contains(capability)) {
-                progress::show(&[format!("{} requires {}", self.stack, words(&named))]);
-                capabilities.extend(named);
-                continue;
+            if is_empty(&reason) {
+                return Ok(Prepared { stack_id, changes: Vec::new(), empty: true, capabilities });
             }
-            return Err(aws::failed(format!("making a change set of stack `{}`", self.stack), error));
-        };
-        let stack_id = answer.stack_id.unwrap_or_else(|| self.stack.to_owned());
-        let (status, reason) = self.wait().await?;
-        if status == ChangeSetStatus::CreateComplete {
-            let changes = self.changes(Some(self.stack), &self.name).await?;
-            return Ok(Prepared { stack_id, empty: changes.is_empty() && !self.creates, changes });
+            if !add_capabilities(&mut capabilities, &reason) {
+                return Err(Error::failed(format!("{doing} ({})", status.as_str())).because(reason));
+            }
+            self.delete().await?;
+            self.name = new_name();
         }
-        if is_empty(&reason) {
-            return Ok(Prepared { stack_id, changes: Vec::new(), empty: true });
-        }
-        Err(Error::failed(format!("making a change set of stack `{}` ({})", self.stack, status.as_str()))
-            .because(reason))
     }
 
     /// Waits until it is made, or cannot be.
@@ -217,30 +233,32 @@ impl<'a> ChangeSet<'a> {
     /// Takes the change set away, and the shell of a stack that was made for it. What cannot be taken away is told.
     pub(super) async fn discard(&self) {
         if let Err(error) = self.try_to_discard().await {
-            progress::warn(format!(
-                "the change set `{}` of stack `{}` is left behind: {}",
-                self.name,
-                self.stack,
-                error.report()
-            ));
+            progress::warn(format!("a change set of stack `{}` is left behind: {}", self.stack, error.report()));
         }
     }
 
     async fn try_to_discard(&self) -> Result<()> {
+        self.delete().await?;
+        if self.creates { self.discard_shell().await } else { Ok(()) }
+    }
+
+    async fn delete(&self) -> Result<()> {
         let mut waits = self.patience.waits();
         loop {
             let call = self.client.delete_change_set().stack_name(self.stack).change_set_name(&self.name);
-            let Err(error) = call.send().await else { break };
+            let Err(error) = call.send().await else { return Ok(()) };
             let code = error.as_service_error().and_then(|error| error.code()).unwrap_or_default();
             // Where it was never made there is nothing to take away; one that is being made is not yet for deletion.
             if code.starts_with("ChangeSetNotFound") || code == "ValidationError" {
-                break;
+                return Ok(());
             }
             if !(code.starts_with("InvalidChangeSetStatus") && waits.wait().await) {
-                return Err(aws::failed("deleting it", error));
+                return Err(aws::failed(
+                    format!("deleting the change set `{}` of stack `{}`", self.name, self.stack),
+                    error,
+                ));
             }
         }
-        if self.creates { self.discard_shell().await } else { Ok(()) }
     }
 
     /// A stack that was only ever under review holds nothing, so it goes unless another change set is for it.
@@ -289,6 +307,10 @@ mod tests {
         let message = "Requires capabilities : [CAPABILITY_NAMED_IAM, CAPABILITY_AUTO_EXPAND]";
         assert_eq!(capabilities_in(message), [Capability::CapabilityNamedIam, Capability::CapabilityAutoExpand]);
         assert_eq!(capabilities_in("Template format error"), []);
+        let mut known = vec![Capability::CapabilityNamedIam];
+        assert!(add_capabilities(&mut known, message));
+        assert_eq!(words(&known), "CAPABILITY_NAMED_IAM, CAPABILITY_AUTO_EXPAND");
+        assert!(!add_capabilities(&mut known, message));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::event::Event;
 use super::follow::Follower;
-use super::{causes, patience, standing};
+use super::patience;
 use crate::aws::{self, Aws};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A resource that its stack left on AWS when it was deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,19 +28,11 @@ pub(crate) async fn delete(aws: &Aws, name: &str) -> Result<Vec<Retained>> {
     let follower = Follower::before(&client, patience(aws), name, &stack.id).await?;
     let asked = client.delete_stack().stack_name(&stack.id).send().await;
     asked.map_err(|error| aws::failed(format!("deleting stack `{name}`"), error))?;
-    let ended = follower.to_the_end().await?;
+    let ended = follower.follow().await?;
     if ended.status == "DELETE_COMPLETE" {
         return Ok(retained(&ended.events));
     }
-    let error = Error::failed(format!("stack `{name}` was not deleted ({})", ended.status));
-    let error = match causes::as_error(ended.causes) {
-        Some(causes) => error.because(causes),
-        None => error,
-    };
-    Err(match standing::next(name, &ended.status) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
+    Err(ended.into_error(name, "deleted"))
 }
 
 fn retained(events: &[Event]) -> Vec<Retained> {

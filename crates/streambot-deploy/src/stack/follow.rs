@@ -9,8 +9,9 @@ use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types::StackStatus;
 
-use super::causes::{Cause, causes};
+use super::causes::{Cause, as_error, causes};
 use super::event::Event;
+use super::standing::next;
 use super::tree::Tree;
 use crate::aws::{self, Patience};
 use crate::error::{Error, Result};
@@ -37,6 +38,21 @@ pub(super) struct Ended {
     pub(super) causes: Vec<Cause>,
 }
 
+impl Ended {
+    /// The end as an error: `name` was not `done`, why, and what to do next.
+    pub(super) fn into_error(self, name: &str, done: &str) -> Error {
+        let error = Error::failed(format!("stack `{name}` was not {done} ({})", self.status));
+        let error = match as_error(self.causes) {
+            Some(causes) => error.because(causes),
+            None => error,
+        };
+        match next(name, &self.status) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
 impl<'a> Follower<'a> {
     /// Remembers where the stack's events end, before the change begins.
     ///
@@ -54,7 +70,7 @@ impl<'a> Follower<'a> {
     ///
     /// # Errors
     /// Failed where events cannot be read, or where the change takes longer than there is patience.
-    pub(super) async fn to_the_end(mut self) -> Result<Ended> {
+    pub(super) async fn follow(mut self) -> Result<Ended> {
         let deadline = Instant::now() + self.patience.change;
         let mut tree = Tree::new(self.name, &self.id);
         let mut lines = progress::Lines::default();

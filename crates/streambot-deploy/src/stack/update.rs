@@ -4,18 +4,21 @@ use std::fmt;
 use std::future::Future;
 
 use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::types::Parameter;
 use serde::Serialize;
 
 use super::change::{self, Change};
 use super::change_set::{ChangeSet, Prepared, Summary, words};
 use super::follow::Follower;
 use super::parameters;
-use super::standing::{self, Standing, standing};
+use super::standing::{Standing, standing};
 use super::template::Template;
-use super::{Stack, StackArguments, causes, describe, patience, upload};
+use super::upload::{self, Placed};
+use super::{ChangeArguments, Stack, StackArguments, describe, patience};
 use crate::aws::{Aws, Patience};
 use crate::confirm::confirm;
 use crate::error::{Error, Result};
+use crate::local::interrupt::Interrupts;
 use crate::progress;
 
 /// What became of a stack.
@@ -56,37 +59,45 @@ impl fmt::Display for Updated {
 /// Bad usage where the template, its parameters or the bucket are not right; unconfirmed where nobody said yes; failed where the
 /// stack cannot be changed as it stands, or the change fails: the error tells the root causes.
 pub(crate) async fn update(aws: &Aws, name: &str, arguments: &StackArguments) -> Result<Updated> {
+    let mut interrupts = Interrupts::watch()?;
+    let updated = update_unless(&mut interrupts, aws, name, arguments).await;
+    end_at(interrupts);
+    updated
+}
+
+async fn update_unless(
+    interrupts: &mut Interrupts,
+    aws: &Aws,
+    name: &str,
+    arguments: &StackArguments,
+) -> Result<Updated> {
     let change = &arguments.change;
     let template = Template::read(&arguments.template)?;
     let bucket = upload::bucket(&template, change.bucket.as_deref())?;
     let client = Client::new(&aws.config);
     let patience = patience(aws);
 
-    let (stack, standing) = settled(&client, name, patience).await?;
-    let placed = upload::place(aws, &template, bucket).await?;
-    let summary = Summary::of(&client, &placed).await?;
-    let previous: Vec<String> = match standing {
-        Standing::Settled => stack.iter().flat_map(|stack| &stack.parameters).map(|(key, _)| key.clone()).collect(),
-        _ => Vec::new(),
+    let interrupted = || {
+        Error::unconfirmed(format!("interrupted before stack `{name}` was changed"))
+            .hint("no change set is left; the same call begins again")
     };
-    let parameters = parameters::choose(&summary.parameters, &change.parameters, &previous)?;
-    if let (Standing::NeverCameUp, Some(stack)) = (standing, &stack) {
-        delete_what_never_came_up(aws, stack, change.yes).await?;
-    }
-
+    let begin = begin(aws, &client, name, &template, bucket, change);
+    let Beginning { stack, standing, placed, summary, parameters } =
+        unless_interrupted(interrupts, begin, interrupted).await?;
     let creates = standing != Standing::Settled;
-    let change_set = ChangeSet::new(&client, patience, name, creates);
-    let decided = unless_interrupted(name, async {
+    let mut change_set = ChangeSet::new(&client, patience, name, creates);
+    let decide = async {
         let making = change_set.prepare(&placed.source, parameters, &summary);
         let prepared = progress::step(format!("making a change set of stack `{name}`"), making).await?;
         if !prepared.empty {
-            show(&summary, &prepared.changes, change.yes);
+            show(&prepared, &summary, change.yes);
             ask(change::question(name, creates, &prepared.changes), change.yes).await?;
         }
         let follower = Follower::before(&client, patience, name, &prepared.stack_id).await?;
         Ok((prepared, follower))
-    });
-    let (Prepared { stack_id, changes, empty }, follower) = match decided.await {
+    };
+    let decided = unless_interrupted(interrupts, decide, interrupted).await;
+    let (Prepared { stack_id, changes, empty, .. }, follower) = match decided {
         Ok(decided) => decided,
         Err(error) => {
             change_set.discard().await;
@@ -103,25 +114,52 @@ pub(crate) async fn update(aws: &Aws, name: &str, arguments: &StackArguments) ->
         return Err(error);
     }
 
-    let ended = follower.to_the_end().await?;
-    let (expected, result) = match creates {
-        true => ("CREATE_COMPLETE", Outcome::Created),
-        false => ("UPDATE_COMPLETE", Outcome::Updated),
+    let still = || {
+        Error::failed(format!("stack `{name}` is still being changed"))
+            .hint("it goes on by itself; the same call again waits for it")
     };
-    // What goes on after a failed creation counts as either of them.
-    if ended.status == expected || ended.status == "CREATE_COMPLETE" {
-        return Ok(Updated { stack: name.to_owned(), id: stack_id, result, status: ended.status, changes });
+    let ended = unless_interrupted(interrupts, follower.follow(), still).await?;
+    let (doing, expected, result) = match creates {
+        true => ("created", "CREATE_COMPLETE", Outcome::Created),
+        false => ("updated", "UPDATE_COMPLETE", Outcome::Updated),
+    };
+    // To LocalStack, what goes on after a failed creation is a creation still.
+    if ended.status != expected && ended.status != "CREATE_COMPLETE" {
+        return Err(ended.into_error(name, doing));
     }
-    let doing = if creates { "created" } else { "updated" };
-    let error = Error::failed(format!("stack `{name}` was not {doing} ({})", ended.status));
-    let error = match causes::as_error(ended.causes) {
-        Some(causes) => error.because(causes),
-        None => error,
+    Ok(Updated { stack: name.to_owned(), id: stack_id, result, status: ended.status, changes })
+}
+
+/// All that a change set is made of.
+struct Beginning {
+    stack: Option<Stack>,
+    standing: Standing,
+    placed: Placed,
+    summary: Summary,
+    parameters: Vec<Parameter>,
+}
+
+/// Reads what is there and what is wanted, and clears away a stack that never came up.
+async fn begin(
+    aws: &Aws,
+    client: &Client,
+    name: &str,
+    template: &Template,
+    bucket: Option<&str>,
+    change: &ChangeArguments,
+) -> Result<Beginning> {
+    let (stack, standing) = settled(client, name, patience(aws)).await?;
+    let placed = upload::place(aws, template, bucket).await?;
+    let summary = Summary::of(client, &placed).await?;
+    let previous: Vec<String> = match standing {
+        Standing::Settled => stack.iter().flat_map(|stack| &stack.parameters).map(|(key, _)| key.clone()).collect(),
+        _ => Vec::new(),
     };
-    Err(match standing::next(name, &ended.status) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    })
+    let parameters = parameters::choose(&summary.parameters, &change.parameters, &previous)?;
+    if let (Standing::NeverCameUp, Some(stack)) = (standing, &stack) {
+        delete_what_never_came_up(aws, stack, change.yes).await?;
+    }
+    Ok(Beginning { stack, standing, placed, summary, parameters })
 }
 
 /// The stack as it stands when nobody changes it any more.
@@ -159,8 +197,11 @@ async fn settled(client: &Client, name: &str, patience: Patience) -> Result<(Opt
 /// A stack that never came up cannot be updated, and holds nothing that was in use.
 async fn delete_what_never_came_up(aws: &Aws, stack: &Stack, yes: bool) -> Result<()> {
     let Stack { name, status, .. } = stack;
-    let question =
-        format!("stack `{name}` never came up ({status}) and holds nothing in use: delete it and create it anew?");
+    let holds = match status.as_str() {
+        "ROLLBACK_FAILED" => "holds what its roll-back could not delete",
+        _ => "holds nothing",
+    };
+    let question = format!("stack `{name}` never came up ({status}) and {holds}: delete it and create it anew?");
     if yes {
         progress::say(format!("stack `{name}` never came up ({status}): it is deleted and created anew"));
     }
@@ -169,13 +210,13 @@ async fn delete_what_never_came_up(aws: &Aws, stack: &Stack, yes: bool) -> Resul
 }
 
 /// Shows what a question is about. Quiet is for who does not want to be asked.
-fn show(summary: &Summary, changes: &[Change], yes: bool) {
+fn show(prepared: &Prepared, summary: &Summary, yes: bool) {
     if yes && progress::quiet() {
         return;
     }
-    let mut lines = change::lines(changes, progress::on_terminal());
-    if !summary.capabilities.is_empty() {
-        lines.push(format!("  requires {}", words(&summary.capabilities)));
+    let mut lines = change::lines(&prepared.changes, progress::on_terminal());
+    if !prepared.capabilities.is_empty() {
+        lines.push(format!("  requires {}", words(&prepared.capabilities)));
         lines.extend(summary.reasons.iter().map(|reason| format!("    {reason}")));
     }
     progress::show(&lines);
@@ -188,19 +229,22 @@ async fn ask(question: String, yes: bool) -> Result<()> {
     answered.await.unwrap_or_else(|error| Err(Error::failed("asking for confirmation").because(error)))
 }
 
-/// Does `work`, and ends it at Ctrl-C so that what it began can be taken back. From then on Ctrl-C ends the process again.
-async fn unless_interrupted<T>(name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let done = tokio::select! {
+/// Does `work`, unless a signal asks to end it.
+async fn unless_interrupted<T>(
+    interrupts: &mut Interrupts,
+    work: impl Future<Output = Result<T>>,
+    interrupted: impl FnOnce() -> Error,
+) -> Result<T> {
+    tokio::select! {
         done = work => done,
-        _ = tokio::signal::ctrl_c() => {
-            Err(Error::unconfirmed(format!("changing stack `{name}` was interrupted")).hint("nothing was changed"))
-        }
-    };
-    // Who watches for a signal once has taken it from the system for good.
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
+        () = interrupts.next() => Err(interrupted()),
+    }
+}
+
+/// Who watches for signals once has taken them from the system for good; from here on they end the process again.
+fn end_at(mut interrupts: Interrupts) {
+    tokio::spawn(async move {
+        interrupts.next().await;
+        std::process::exit(130);
     });
-    done
 }
