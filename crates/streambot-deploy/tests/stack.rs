@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use support::{REGION, Server, Service};
+use support::{REGION, Server, Service, streambot_deploy};
 
 /// One LocalStack for all tests of this file; each has a stack of its own.
 static LOCALSTACK: LazyLock<Server> = LazyLock::new(|| {
@@ -332,16 +332,17 @@ async fn nested_templates_and_large_ones_go_through_the_bucket_once() -> Result<
     let stack = Stack::of("nesting").await?;
     stack.s3.create_bucket().bucket("nesting-templates").send().await?;
     let parent = format!(
-        "Resources:\n  Child:\n    Type: AWS::CloudFormation::Stack\n    Properties:\n      TemplateURL: below/child.yaml\n  \
+        "Resources:\n  Child:\n    Type: AWS::CloudFormation::Stack\n    Properties:\n      TemplateURL: below/streambot.template\n  \
          Queue:\n    Type: AWS::SQS::Queue\n# {}\n",
         "a large template ".repeat(4000)
     );
     stack.service.file("stack.json", &parent)?;
-    stack.service.file("below/child.yaml", "Resources:\n  Inner:\n    Type: AWS::SQS::Queue\n")?;
+    let template = streambot_deploy().arg("template").output()?.stdout;
+    stack.service.file("below/streambot.template", &String::from_utf8(template)?)?;
     let bucket = ["--yes", "--bucket", "nesting-templates"];
     let (answer, said) = stack.run(&bucket)?;
     assert_eq!(answer["result"], "created");
-    assert!(said.contains(" Child/Inner (AWS::SQS::Queue) CREATE_COMPLETE\n"), "{said}");
+    assert!(said.contains(" Child/Stream (AWS::Kinesis::Stream) CREATE_COMPLETE\n"), "{said}");
     let uploads = said.matches("uploading ").count();
     assert_eq!(uploads, 2, "{said}");
     let objects = stack.s3.list_objects_v2().bucket("nesting-templates").send().await?;

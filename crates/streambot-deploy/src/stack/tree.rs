@@ -32,7 +32,7 @@ impl Resource {
     fn line(&self, depth: usize, coloured: bool) -> Line {
         let failed = self.status.ends_with("FAILED");
         let (mark, colour) = match self.status.as_str() {
-            status if in_progress(status) => (' ', ""),
+            status if status.is_empty() || in_progress(status) => (' ', ""),
             _ if failed => ('✗', "\u{1b}[31m"),
             _ => ('✓', "\u{1b}[32m"),
         };
@@ -213,6 +213,7 @@ mod tests {
     #[test]
     fn colours_are_for_a_terminal() {
         let mut tree = Tree::new("quakes", &arn("quakes"));
+        assert_eq!(tree.lines(true)[0].mark, None);
         told(&mut tree, &[event("quakes", "quakes", "Stack", "ROLLBACK_FAILED", "")]);
         assert!(tree.lines(true)[0].text.contains("\u{1b}[31mROLLBACK_FAILED\u{1b}[0m"));
         assert!(!tree.lines(false)[0].text.contains('\u{1b}'));
