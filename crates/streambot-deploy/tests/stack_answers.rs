@@ -143,7 +143,11 @@ fn nesting(call: &str, _: &[String]) -> Result<String, String> {
                     "<ChangeSetId>arn:nested-change-set</ChangeSetId><Replacement>False</Replacement>",
                 ),
             };
-            result(action, &format!("<Status>CREATE_COMPLETE</Status><Changes>{changes}</Changes>"))
+            let id = arn("quakes-staging");
+            result(
+                action,
+                &format!("<StackId>{id}</StackId><Status>CREATE_COMPLETE</Status><Changes>{changes}</Changes>"),
+            )
         }
         "DescribeStackEvents" | "ExecuteChangeSet" | "DeleteChangeSet" => result(action, ""),
         other => error("InvalidAction", other),
@@ -274,6 +278,18 @@ fn a_stack_that_someone_must_mend_says_how() -> Result<()> {
         assert!(said.contains(&expected) && said.contains(part), "{said}");
         assert_eq!(cloudformation.calls("CreateChangeSet").len(), 0);
     }
+    Ok(())
+}
+
+#[test]
+fn a_change_set_whose_making_was_not_answered_is_gone_on_with() -> Result<()> {
+    let cloudformation = CloudFormation::answering(|call, before| match is(call, "CreateChangeSet") {
+        true => error("AlreadyExistsException", "ChangeSet streambot-1 already exists"),
+        false => rolling_back(call, before),
+    })?;
+    let said = run(&cloudformation, &["--template", "stack.json", "--yes"], 1)?;
+    assert!(said.contains("was not updated (UPDATE_ROLLBACK_COMPLETE)"), "{said}");
+    assert_eq!(cloudformation.calls("CreateChangeSet").len(), 1);
     Ok(())
 }
 

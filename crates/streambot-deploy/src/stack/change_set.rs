@@ -146,20 +146,24 @@ impl<'a> ChangeSet<'a> {
                 .set_include_nested_stacks(nested.then_some(true))
                 .send()
                 .await;
-            let stack_id = match made {
-                Ok(answer) => answer.stack_id.unwrap_or_else(|| self.stack.to_owned()),
-                Err(error) => {
-                    let message = error.as_service_error().and_then(|error| error.message()).unwrap_or_default();
-                    // A server without change sets of nested stacks changes them all the same; it only cannot tell how.
-                    if nested && message.contains("IncludeNestedStacks") {
-                        nested = false;
-                    } else if !add_capabilities(&mut capabilities, message) {
-                        return Err(aws::failed(doing, error));
-                    }
+            if let Err(error) = made {
+                let refused = error.as_service_error();
+                let message = refused.and_then(|error| error.message()).unwrap_or_default();
+                // Nobody else has the name: an earlier attempt of the call came through, and its answer did not.
+                let made = refused.and_then(|error| error.code()) == Some("AlreadyExistsException");
+                // A server without change sets of nested stacks changes them all the same; it only cannot tell how.
+                if nested && message.contains("IncludeNestedStacks") {
+                    nested = false;
                     continue;
                 }
-            };
-            let (status, reason) = self.wait().await?;
+                if add_capabilities(&mut capabilities, message) {
+                    continue;
+                }
+                if !made {
+                    return Err(aws::failed(doing, error));
+                }
+            }
+            let (status, reason, stack_id) = self.wait().await?;
             if status == ChangeSetStatus::CreateComplete {
                 // Without a change of a resource it may still change outputs.
                 let changes = self.changes(Some(self.stack), &self.name).await?;
@@ -176,15 +180,16 @@ impl<'a> ChangeSet<'a> {
         }
     }
 
-    /// Waits until it is made, or cannot be.
-    async fn wait(&self) -> Result<(ChangeSetStatus, String)> {
+    /// Waits until it is made, or cannot be: how it stands, why, and the id of its stack.
+    async fn wait(&self) -> Result<(ChangeSetStatus, String, String)> {
         let mut waits = self.patience.waits();
         loop {
             let call = self.client.describe_change_set().stack_name(self.stack).change_set_name(&self.name);
             let answer = call.send().await.map_err(|error| self.unread(error))?;
             let status = answer.status.unwrap_or(ChangeSetStatus::CreatePending);
             if !matches!(status, ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress) {
-                return Ok((status, answer.status_reason.unwrap_or_default()));
+                let stack_id = answer.stack_id.unwrap_or_else(|| self.stack.to_owned());
+                return Ok((status, answer.status_reason.unwrap_or_default(), stack_id));
             }
             if !waits.wait().await {
                 return Err(Error::failed(format!("waiting for the change set of stack `{}`", self.stack))
@@ -225,7 +230,8 @@ impl<'a> ChangeSet<'a> {
     /// Failed where the stack was changed in the meantime, or the caller may not.
     pub(super) async fn execute(&self) -> Result<()> {
         let call = self.client.execute_change_set().stack_name(self.stack).change_set_name(&self.name);
-        let done = call.send().await;
+        // With a token, a second attempt of the call is known as one.
+        let done = call.client_request_token(&self.name).send().await;
         done.map(|_| ())
             .map_err(|error| aws::failed(format!("executing the change set of stack `{}`", self.stack), error))
     }
