@@ -169,6 +169,13 @@ async fn a_mapping_is_known_by_the_name_it_was_made_with_and_is_not_doubled() ->
     assert_eq!(listed("mapped").await?, []);
     assert_eq!(listed("mapped:current").await?, [of_function.uuid]);
 
+    let consumer = format!("{stream}/consumer/fanned:1");
+    let fanned = create.clone().event_source_arn(&consumer).function_name("mapped:current");
+    let of_consumer = fanned.send().await?;
+    assert_eq!(of_consumer.event_source_arn(), Some(consumer.as_str()));
+    let list = behind.lambda.list_event_source_mappings().event_source_arn(consumer).send().await?;
+    assert_eq!(list.event_source_mappings().len(), 1);
+
     let unknown = create.event_source_arn(format!("{stream}-not")).function_name("mapped").send().await;
     assert_eq!(refused(unknown), "InvalidParameterValueException");
     Ok(())
