@@ -66,7 +66,7 @@ pub(super) struct Asked {
 
 /// What becomes of a request.
 pub(super) enum Prepared {
-    Ask(Request<Bytes>, Asked),
+    Ask(Box<(Request<Bytes>, Asked)>),
     Refuse(Refusal),
 }
 
@@ -99,7 +99,7 @@ impl Corrections {
             ("CreateEventSourceMapping", _) => of_stream(request, &asked)?,
             _ => request,
         };
-        Ok(Prepared::Ask(request, asked))
+        Ok(Prepared::Ask(Box::new((request, asked))))
     }
 
     fn function(&mut self, name: &str) -> &mut Function {
