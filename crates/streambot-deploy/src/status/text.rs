@@ -196,7 +196,8 @@ fn of_alarms(alarms: &[Alarm], now: Time, paint: &Paint) -> Vec<String> {
     let width = alarms.iter().map(|alarm| alarm.state.len()).max().unwrap_or_default();
     let lines = |alarm: &Alarm| {
         let padding = " ".repeat(width - alarm.state.len());
-        let line = format!("{}{padding}  {}, {}", paint.state(&alarm.state), alarm.name, at(alarm.since, now));
+        let since = alarm.since.map_or_else(String::new, |since| format!(", since {}", at(Some(since), now)));
+        let line = format!("{}{padding}  {}{since}", paint.state(&alarm.state), alarm.name);
         let reason = alarm.reason.clone().filter(|reason| alarm.state == "ALARM" && !reason.is_empty());
         std::iter::once(line).chain(reason.map(|reason| format!("{:width$}  {reason}", "")))
     };
