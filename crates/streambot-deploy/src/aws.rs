@@ -1,6 +1,8 @@
 //! The way to AWS: the region, the HTTP client, what an API error says, and which errors pass by themselves. It refuses to know any
 //! one service.
 
+pub(crate) mod upload;
+
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -178,7 +180,7 @@ fn hint_for(code: &str) -> Option<&'static str> {
         | "TooManyRequestsException"
         | "SlowDown" => Some(AGAIN),
         "RequestEntityTooLargeException" => {
-            Some("Lambda takes bundles of up to 50 MB: include less, or strip the binary")
+            Some("name an S3 bucket with --bucket, which the bundle goes through; or include less")
         }
         _ => None,
     }
@@ -256,6 +258,24 @@ impl Waits {
         tokio::time::sleep(self.next / 2 + self.next / 2 * u32::from(jitter) / 255).await;
         self.next = (self.next * 2).min(self.longest);
         true
+    }
+}
+
+#[cfg(test)]
+impl Aws {
+    /// The way to a test's own server, where an attempt of a call may take so long.
+    pub(crate) async fn of_test(endpoint: &str, call: Duration) -> Self {
+        let back_off = Duration::from_millis(1);
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(DEFAULT_REGION))
+            .endpoint_url(endpoint)
+            .credentials_provider(aws_sdk_lambda::config::Credentials::new("test", "test", None, None, "test"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(back_off))
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(call).build())
+            .load()
+            .await;
+        Self { config, patience: Patience { call, back_off, change: call } }
     }
 }
 

@@ -4,10 +4,13 @@
 mod archive;
 pub(crate) mod build;
 mod executable;
+mod place;
+mod ready;
+mod size;
 
 use std::fmt;
 use std::fs::{File, TryLockError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,10 +20,29 @@ use sha2::{Digest as _, Sha256};
 use crate::aws::Aws;
 use crate::cli::BundleArguments;
 use crate::error::{Error, Result};
+use crate::function::Architecture;
 use crate::service::{Service, SettingsFlags};
 use crate::stack::StackValues;
-use crate::{cli, dotenv, stack};
+use crate::{cli, dotenv, progress, stack};
 use archive::Entry;
+pub(crate) use place::{Code, place};
+pub(crate) use size::{size, size_change};
+
+/// What `bundle --help` says at its end.
+pub(crate) const AFTER_HELP: &str = "\
+Example, one zip for two environments; a deploy puts the environment's own .env into it:
+  streambot-deploy bundle
+  streambot-deploy deploy staging --bundle build/bundle.zip
+  streambot-deploy deploy production --bundle build/bundle.zip
+
+The same service, included files and .env make the same bytes. An executable that would not start on
+Lambda, and 250 MB or more unzipped, are refused; then the last build/bundle.zip stays.
+
+Exit codes:
+  0  done
+  1  failed
+  2  bad usage or settings
+  3  the stack is not there";
 
 /// What tells the runtime that the mapping honours a partial answer. A deploy sets ReportBatchItemFailures before new code goes
 /// live, so it is true wherever this `.env` is.
@@ -33,31 +55,42 @@ pub(crate) struct Bundle {
     pub(crate) zip: Vec<u8>,
     /// SHA-256 of the zip in base64, as Lambda tells it of a function's code.
     pub(crate) code_sha256: String,
+    /// Bytes of all its files together, before they were packed.
+    pub(crate) unzipped: u64,
+    /// How many entries it has.
+    pub(crate) files: usize,
     /// The zip on disk, where it was kept.
     pub(crate) path: Option<PathBuf>,
 }
 
 impl Bundle {
-    fn new(zip: Vec<u8>) -> Self {
-        Self { code_sha256: BASE64_STANDARD.encode(Sha256::digest(&zip)), zip, path: None }
+    pub(crate) fn new(zip: Vec<u8>, unzipped: u64, files: usize) -> Self {
+        Self { code_sha256: BASE64_STANDARD.encode(Sha256::digest(&zip)), zip, unzipped, files, path: None }
+    }
+
+    /// Packs entries which Lambda would take.
+    fn pack(entries: Vec<Entry>) -> Result<Self> {
+        let sizes = entries.iter().map(|entry| (entry.name(), entry.contents().len() as u64));
+        let (unzipped, files) = (size::unzipped(sizes, size::UNZIPPED)?, entries.len());
+        Ok(Self::new(archive::zip(entries)?, unzipped, files))
     }
 }
 
-/// Whether a bundle leaves its `.env` and zip in the package.
+/// Where a bundle leaves its `.env` and zip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// As `.env` and `build/bundle.zip`.
+    /// In the package, as `.env` and `build/bundle.zip`.
     Files,
-    /// Not at all.
-    Nothing,
+    /// In a new temporary folder, as `.env` and `bundle.zip`, to be looked at.
+    Temporary,
 }
 
 /// Builds the service and packs it; with a stack's values, its `.env` too. Two runs in one package take turns, so the files of two
 /// environments never mix.
 ///
 /// # Errors
-/// Failed where the build fails, the executable would not run on Lambda, an included file is missing or not the package's, or a
-/// file cannot be written.
+/// Failed where the build fails, the executable would not run on Lambda, an included file is missing or not the package's, all of
+/// it is too large for Lambda, or a file cannot be written.
 pub(crate) fn make(
     service: &Service,
     profile: Option<&str>,
@@ -67,32 +100,100 @@ pub(crate) fn make(
     let _lock = lock(service)?;
     let environment = values.map(environment_file);
 
-    eprintln!("building `{}` for {}", service.bin, service.function.architecture());
+    progress::say(format!("building `{}` for {}", service.bin, service.function.architecture()));
     let executable = build::for_lambda(service, profile.unwrap_or("release"))?;
-    executable::check(&executable, service.function.architecture())?;
+    executable::check("what was built", &executable, service.function.architecture())?;
 
     let mut entries = vec![Entry::executable("bootstrap", executable)];
-    entries.extend(environment.as_deref().map(|text| Entry::file(".env", text.as_bytes().to_vec())));
+    entries.extend(environment.as_deref().map(environment_entry));
     entries.extend(archive::included(&service.package_root, service.function.include())?);
-    let mut bundle = Bundle::new(archive::zip(entries)?);
+    let mut bundle = Bundle::pack(entries)?;
 
-    if keep == Keep::Files {
-        if let Some(text) = &environment {
-            dotenv::write_atomically(&service.package_root.join(".env"), text.as_bytes())?;
+    let path = build_folder(service).join("bundle.zip");
+    let before = path.metadata().map(|before| before.len()).ok();
+    bundle.path = Some(match keep {
+        Keep::Files => {
+            write(&bundle, &path, &service.package_root.join(".env"), environment.as_deref())?;
+            path
         }
-        let path = build_folder(service).join("bundle.zip");
-        dotenv::write_atomically(&path, &bundle.zip)?;
-        bundle.path = Some(path);
-    }
+        Keep::Temporary => keep_aside(&bundle, environment.as_deref())?,
+    });
+    say_size(&bundle, before);
     Ok(bundle)
+}
+
+/// Reads a zip that was built before and puts the stack's `.env` into it, so that one is built once and then deployed to one
+/// environment after another. All else in it stays as it is, and the same zip and values make the same bytes. The zip and the package
+/// are not written to: [`Keep::Files`] keeps nothing.
+///
+/// # Errors
+/// Usage where there is no such file; failed where it is no zip that Lambda could start on `architecture`, or too large.
+pub(crate) fn read(path: &Path, architecture: Architecture, values: &StackValues, keep: Keep) -> Result<Bundle> {
+    progress::say(format!("reading the bundle {}", path.display()));
+    let mut entries = ready::read(path, architecture)?;
+    let environment = environment_file(values);
+    if let Some(at) = entries.iter().position(|entry| entry.name() == ".env") {
+        let replaced = entries.swap_remove(at);
+        for key in missing_keys(replaced.contents(), &environment) {
+            progress::warn(format!(
+                "`{key}` in the .env of {} is no value of the stack, and is left out",
+                path.display()
+            ));
+        }
+    }
+    entries.push(environment_entry(&environment));
+    let mut bundle = Bundle::pack(entries)?;
+
+    if keep == Keep::Temporary {
+        bundle.path = Some(keep_aside(&bundle, Some(&environment))?);
+    }
+    say_size(&bundle, None);
+    Ok(bundle)
+}
+
+/// The keys of the `.env` `before` that the one `now` does not have. What is no `.env` at all has none.
+fn missing_keys(before: &[u8], now: &str) -> Vec<String> {
+    let keys = |text: &[u8]| -> Vec<String> {
+        dotenvy::from_read_iter(text).map_while(Result::ok).map(|(key, _)| key).collect()
+    };
+    let now = keys(now.as_bytes());
+    keys(before).into_iter().filter(|key| !now.contains(key)).collect()
+}
+
+fn environment_entry(text: &str) -> Entry {
+    Entry::file(".env", text.as_bytes().to_vec())
+}
+
+/// Writes the zip and its `.env`, both or none.
+fn write(bundle: &Bundle, path: &Path, environment_path: &Path, environment: Option<&str>) -> Result<()> {
+    let environment = environment.map(|text| (environment_path, text.as_bytes()));
+    let files: Vec<_> = environment.into_iter().chain([(path, bundle.zip.as_slice())]).collect();
+    dotenv::write_atomically(&files)
+}
+
+/// Writes them to a folder that outlives the process, for whoever wants to look into them, and tells where the zip is.
+fn keep_aside(bundle: &Bundle, environment: Option<&str>) -> Result<PathBuf> {
+    let folder = tempfile::Builder::new().prefix("streambot-").tempdir();
+    let folder = folder.map_err(|error| Error::failed("making a temporary folder").because(error))?;
+    let path = folder.path().join("bundle.zip");
+    write(bundle, &path, &folder.path().join(".env"), environment)?;
+    progress::say(format!("the bundle and its .env are in {}", folder.keep().display()));
+    Ok(path)
+}
+
+/// Tells how large the bundle is, and how that differs from the `before` of the last one.
+fn say_size(bundle: &Bundle, before: Option<u64>) {
+    let now = bundle.zip.len() as u64;
+    let zipped = before.map_or_else(|| size(now), |before| size_change(before, now, "the last bundle"));
+    progress::say(format!("bundle: {} unzipped, zipped {zipped}", size(bundle.unzipped)));
 }
 
 /// The text of the `.env`, with a warning on standard error for each value that is not in it.
 fn environment_file(values: &StackValues) -> String {
     for key in &values.masked {
-        eprintln!(
-            "warning: parameter `{key}` is NoEcho: CloudFormation does not tell its value, and it is not in .env"
-        );
+        progress::warn(format!(
+            "parameter `{key}` is NoEcho: CloudFormation does not tell its value, and it is not in .env"
+        ));
     }
     let (report_key, report) = REPORT_BATCH_ITEM_FAILURES;
     let values = values
@@ -103,7 +204,7 @@ fn environment_file(values: &StackValues) -> String {
         .chain([(report_key, report)]);
     let environment = dotenv::render(values);
     for skipped in &environment.skipped {
-        eprintln!("warning: {skipped}");
+        progress::warn(skipped);
     }
     environment.text
 }
@@ -122,7 +223,7 @@ fn lock(service: &Service) -> Result<File> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            eprintln!("waiting for another streambot-deploy of this package");
+            progress::say("waiting for another streambot-deploy of this package");
             file.lock().map_err(failed)?;
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -157,12 +258,15 @@ pub(crate) async fn run(arguments: BundleArguments) -> Result<()> {
 struct Bundled<'a> {
     bundle: Option<&'a PathBuf>,
     bytes: usize,
+    unzipped_bytes: u64,
+    files: usize,
     code_sha256: &'a str,
 }
 
 impl<'a> From<&'a Bundle> for Bundled<'a> {
     fn from(bundle: &'a Bundle) -> Self {
-        Self { bundle: bundle.path.as_ref(), bytes: bundle.zip.len(), code_sha256: &bundle.code_sha256 }
+        let Bundle { zip, code_sha256, unzipped, files, path } = bundle;
+        Self { bundle: path.as_ref(), bytes: zip.len(), unzipped_bytes: *unzipped, files: *files, code_sha256 }
     }
 }
 
@@ -172,6 +276,8 @@ impl fmt::Display for Bundled<'_> {
             writeln!(formatter, "bundle: {}", path.display())?;
         }
         writeln!(formatter, "bytes: {}", self.bytes)?;
+        writeln!(formatter, "unzipped bytes: {}", self.unzipped_bytes)?;
+        writeln!(formatter, "files: {}", self.files)?;
         write!(formatter, "code sha-256: {}", self.code_sha256)
     }
 }
@@ -202,7 +308,14 @@ mod tests {
 
     #[test]
     fn a_code_sha256_is_what_lambda_computes() {
-        let bundle = Bundle::new(b"abc".to_vec());
+        let bundle = Bundle::new(b"abc".to_vec(), 3, 1);
         assert_eq!(bundle.code_sha256, "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+    }
+
+    #[test]
+    fn what_the_stack_does_not_have_of_a_replaced_environment_is_known_by_its_keys() {
+        let before = b"StackName=\"quakes-staging\"\nTOKEN=\"secret\"\nTopic=a\n";
+        assert_eq!(missing_keys(before, "StackName=\"quakes-production\"\nTopic=\"b\"\n"), ["TOKEN"]);
+        assert_eq!(missing_keys(b"\xff\xfe \0", "A=\"1\"\n"), [""; 0]);
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
@@ -62,7 +63,7 @@ enum Verb {
     #[command(after_long_help = crate::logs::AFTER_HELP)]
     Logs(Box<crate::logs::Arguments>),
     /// Build the service and write build/bundle.zip; with an environment, its .env too
-    #[command(mut_args(of_a_bundle))]
+    #[command(after_long_help = crate::bundle::AFTER_HELP, mut_args(of_a_bundle))]
     Bundle(Box<BundleArguments>),
     /// Print the CloudFormation template of a stream and its roles
     Template(crate::template::Arguments),
@@ -97,6 +98,20 @@ pub(crate) struct DeployArguments {
     /// a new one
     #[arg(long)]
     pub(crate) replace_mapping: bool,
+
+    /// Zip to deploy instead of building the service, such as another deploy's build/bundle.zip
+    ///
+    /// The stack's values are put into it: its .env is replaced by the environment's, so that one zip is built once and deployed to one
+    /// environment after another. All else in it stays as it is; the file itself and the package are not changed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+
+    /// S3 bucket in the function's region that a bundle of 50 MB or more goes through
+    ///
+    /// Lambda takes smaller ones in a request. The key is streambot/<sha-256 of the bundle>.zip, and what is there already is not
+    /// uploaded again.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bucket: Option<String>,
 
     #[command(flatten)]
     pub(crate) answer: AnswerArguments,

@@ -39,10 +39,17 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     }
     let mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
 
-    let keep = if arguments.dry_run { Keep::Nothing } else { Keep::Files };
-    let bundle = bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?;
-    let desired = desired(&service, &name, &values, &bundle);
+    let keep = if arguments.dry_run { Keep::Temporary } else { Keep::Files };
+    let bundle = match &arguments.bundle {
+        Some(ready) => bundle::read(ready, service.function.architecture(), &values, keep)?,
+        None => bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?,
+    };
+    let desired = Desired { bucket: arguments.bucket.as_deref(), ..desired(&service, &name, &values, &bundle) };
     let function_plan = function::plan(current.as_ref(), &desired);
+    if function_plan.uploads() {
+        bundle.way(desired.bucket)?;
+        tell_size(&bundle, current.as_ref());
+    }
     if arguments.dry_run {
         let mut steps = function_plan.steps(current.as_ref(), &desired);
         steps.extend(retention.and_then(|retention| retention.steps(log_group)));
@@ -177,7 +184,18 @@ fn desired<'a>(service: &Service, name: &'a str, values: &StackValues, bundle: &
         tags: service.function.tags(),
         keep_versions: service.function.keep_versions(),
         bundle,
+        bucket: None,
     }
+}
+
+/// Tells how much larger or smaller the code is than what is live.
+fn tell_size(bundle: &Bundle, current: Option<&Current>) {
+    let now = bundle.zip.len() as u64;
+    let before = current.and_then(|current| current.published.as_ref()).map(|live| live.code_size().unsigned_abs());
+    progress::say(match before {
+        Some(before) => bundle::size_change(before, now, "the last deploy"),
+        None => bundle::size(now),
+    });
 }
 
 /// Looks at the queues that mappings are newly given.

@@ -2,7 +2,7 @@
 //! know where the values came from.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -71,22 +71,35 @@ fn push_escaped(text: &mut String, value: &str) {
     }
 }
 
-/// Puts `contents` at `path` in one step, readable by its owner alone: another process sees the old file or the new one, never a
-/// half.
+/// Puts files in place, each readable by its owner alone and in one step: another process sees the old one or the new one, never a
+/// half. None is put in place before all are written, so a disk that is full leaves the old ones, which belong together.
 ///
 /// # Errors
-/// Failed, naming the path, when the folder cannot be written.
-pub(crate) fn write_atomically(path: &Path, contents: &[u8]) -> Result<()> {
+/// Failed, naming the path, when one cannot be written.
+pub(crate) fn write_atomically(files: &[(&Path, &[u8])]) -> Result<()> {
+    let mut written = Vec::new();
+    for (path, contents) in files {
+        written.push((write_beside(path, contents).map_err(|error| not_written(path, error))?, path));
+    }
+    for (file, path) in written {
+        file.persist(path).map_err(|error| not_written(path, error.error))?;
+    }
+    Ok(())
+}
+
+/// Writes to a temporary file in the folder of `path`. It has mode 0600, which is the mode these files keep.
+fn write_beside(path: &Path, contents: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // A temporary file is created with mode 0600, which is the mode these files keep.
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(contents)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| Error::failed(format!("writing {}", path.display())).because(error))
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(contents)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn not_written(path: &Path, error: std::io::Error) -> Error {
+    let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
+    let error = Error::failed(format!("writing {}", path.display())).because(error);
+    if full { error.hint("make room on that disk; what was there before is untouched") } else { error }
 }
 
 #[cfg(test)]
@@ -130,7 +143,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         std::fs::write(&path, "old, and longer than the new one").unwrap();
-        write_atomically(&path, b"new").unwrap();
+        write_atomically(&[(&path, b"new")]).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -138,9 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_named() {
-        let error = write_atomically(Path::new("/nowhere/at/all/.env"), b"").unwrap_err();
+    fn a_folder_that_is_not_there_is_named_and_nothing_else_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = folder.path().join("first");
+        let error = write_atomically(&[(&first, b""), (Path::new("/nowhere/at/all/.env"), b"")]).unwrap_err();
         assert!(error.to_string().contains("/nowhere/at/all/.env"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     /// Text rich in what a `.env` parser gives a meaning to.

@@ -91,7 +91,7 @@ pub(crate) fn upload_bar(bytes: u64) -> Bar {
 }
 
 /// A bar that fills.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {

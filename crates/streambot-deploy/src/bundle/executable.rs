@@ -16,21 +16,21 @@ const IMAGE_GLIBC: Version = Version(2, 34);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Version(u32, u32);
 
-/// Checks that `executable` would start on Lambda.
-pub(super) fn check(executable: &[u8], architecture: Architecture) -> Result<()> {
+/// Checks that `executable`, which is called `what`, would start on Lambda.
+pub(super) fn check(what: &str, executable: &[u8], architecture: Architecture) -> Result<()> {
     let built = read(executable)
-        .map_err(|error| Error::failed("what was built is no 64-bit Linux executable").because(error))?;
+        .map_err(|error| Error::failed(format!("{what} is no 64-bit Linux executable")).because(error))?;
     let expected = match architecture {
         Architecture::X86_64 => elf::EM_X86_64,
         Architecture::Arm64 => elf::EM_AARCH64,
     };
     if built.machine != expected {
-        return Err(Error::failed(format!("what was built is not for {architecture}, which the function runs on"))
+        return Err(Error::failed(format!("{what} is not for {architecture}, which the function runs on"))
             .hint("set `architecture`, or look for a `build.target` in Cargo's configuration"));
     }
     match built.glibc {
         Some(Version(major, minor)) if Version(major, minor) > IMAGE_GLIBC => Err(Error::failed(format!(
-            "what was built needs glibc {major}.{minor}, and Lambda's provided.al2023 has {}.{}",
+            "{what} needs glibc {major}.{minor}, and Lambda's provided.al2023 has {}.{}",
             IMAGE_GLIBC.0, IMAGE_GLIBC.1
         ))
         .hint("build with cargo-lambda (`pip install cargo-lambda`), which links against the image's glibc")),
@@ -78,6 +78,22 @@ fn glibc_version(name: &[u8]) -> Option<Version> {
     Some(Version(numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// The least that passes: the header of a static executable with nothing in it.
+#[cfg(test)]
+pub(super) fn least(architecture: Architecture) -> Vec<u8> {
+    let machine = match architecture {
+        Architecture::X86_64 => elf::EM_X86_64,
+        Architecture::Arm64 => elf::EM_AARCH64,
+    };
+    let mut header = vec![0; 64];
+    // 64-bit, little-endian, version 1; an executable.
+    header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    header[16] = 2;
+    header[18..20].copy_from_slice(&machine.0.to_le_bytes());
+    header[20] = 1;
+    header
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -108,8 +124,15 @@ mod tests {
     #[test]
     fn an_executable_for_another_processor_is_refused() {
         let other = if cfg!(target_arch = "x86_64") { Architecture::Arm64 } else { Architecture::X86_64 };
-        let error = check(&own(), other).unwrap_err().to_string();
+        let error = check("what was built", &own(), other).unwrap_err().to_string();
         assert!(error.contains(&format!("is not for {other}")), "{error}");
+    }
+
+    #[test]
+    fn a_static_executable_of_either_processor_is_taken() {
+        for architecture in [Architecture::X86_64, Architecture::Arm64] {
+            check("it", &least(architecture), architecture).unwrap();
+        }
     }
 
     #[test]
@@ -118,14 +141,17 @@ mod tests {
         let mut executable = own();
         let at = executable.windows(10).position(|name| name == b"GLIBC_2.34").unwrap();
         executable[at..at + 10].copy_from_slice(b"GLIBC_2.99");
-        let error = check(&executable, Architecture::X86_64).unwrap_err().to_string();
+        let error = check("what was built", &executable, Architecture::X86_64).unwrap_err().to_string();
         assert_eq!(error, "what was built needs glibc 2.99, and Lambda's provided.al2023 has 2.34");
     }
 
     #[test]
     fn what_is_no_executable_is_refused() {
-        for bytes in [&b""[..], b"#!/bin/sh\n", &own()[..200]] {
-            let error = check(bytes, Architecture::X86_64).unwrap_err().to_string();
+        // The fifth byte tells the class: 1 is 32-bit.
+        let mut narrow = own();
+        narrow[4] = 1;
+        for bytes in [&b""[..], b"#!/bin/sh\n", &own()[..200], &narrow] {
+            let error = check("what was built", bytes, Architecture::X86_64).unwrap_err().to_string();
             assert_eq!(error, "what was built is no 64-bit Linux executable");
         }
     }

@@ -3,6 +3,7 @@
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::client::Waiters as _;
+use aws_sdk_lambda::config::Config;
 use aws_sdk_lambda::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{FunctionCode, FunctionConfiguration, LastUpdateStatus, State};
@@ -11,7 +12,8 @@ use super::alias::{self, Pointing, Refused, Weighted};
 use super::find::get;
 use super::plan::{Plan, is_ours};
 use super::{ALIAS, Configuration, Current, Desired, find, plan, versions};
-use crate::aws::{Aws, failed};
+use crate::aws::{Aws, failed, upload};
+use crate::bundle::{self, Code};
 use crate::canary::Canary;
 use crate::error::{Error, Result};
 use crate::progress;
@@ -30,8 +32,6 @@ pub(crate) struct Deployed {
     pub(crate) version: String,
     /// Whether that version only gets a share of the batches yet.
     pub(crate) under_canary: bool,
-    /// Bytes of the code that was live before, where there was any.
-    pub(crate) code_size_before: Option<u64>,
 }
 
 /// Makes the function what it should be, from whatever it is. With `canary`, a new version first gets a share of the batches.
@@ -121,40 +121,39 @@ impl Work<'_> {
         let under_canary = !end_canary && current.alias.as_ref().is_some_and(|alias| alias.canary.is_some());
         let version = if under_canary { &current.candidate } else { &current.published };
         let version = version.as_ref().and_then(|version| version.version()).unwrap_or_default().to_owned();
-        Ok(self.deployed(&latest, version, under_canary, Some(current)))
+        Ok(self.deployed(&latest, version, under_canary))
     }
 
-    fn deployed(
-        &self,
-        latest: &FunctionConfiguration,
-        version: String,
-        under_canary: bool,
-        current: Option<&Current>,
-    ) -> Deployed {
+    fn deployed(&self, latest: &FunctionConfiguration, version: String, under_canary: bool) -> Deployed {
         let arn = without_qualifier(latest.function_arn().unwrap_or_default());
-        let before = current.and_then(|current| current.published.as_ref());
-        Deployed {
-            alias_arn: format!("{arn}:{ALIAS}"),
-            arn,
-            version,
-            under_canary,
-            code_size_before: before.map(|before| before.code_size().unsigned_abs()),
-        }
+        Deployed { alias_arn: format!("{arn}:{ALIAS}"), arn, version, under_canary }
     }
 
     async fn create(&self) -> Result<(), Refused> {
         let name = self.desired.name;
-        let code = FunctionCode::builder().zip_file(Blob::new(self.desired.bundle.zip.as_slice())).build();
+        let code = match self.code().await? {
+            Code::Inline(zip) => FunctionCode::builder().zip_file(Blob::new(zip)),
+            Code::Stored { bucket, key } => FunctionCode::builder().s3_bucket(bucket).s3_key(key),
+        };
         let request = self
             .desired
             .configuration
             .create(self.client.create_function().function_name(name))
             .architectures(self.desired.architecture())
             .set_tags((!self.desired.tags.is_empty()).then(|| self.desired.tags.clone().into_iter().collect()))
-            .code(code);
+            .code(code.build());
         progress::say(format!("creating function `{name}`"));
-        self.call(&format!("creating function `{name}`"), async || request.clone().send().await).await?;
+        let send = async || {
+            let timeouts = Config::builder().timeout_config(self.aws.patience.for_upload());
+            request.clone().customize().interceptor(upload::bar()).config_override(timeouts).send().await
+        };
+        self.call(&format!("creating function `{name}`"), send).await?;
         Ok(())
+    }
+
+    /// Where the code is sent from.
+    async fn code(&self) -> Result<Code<'_>, Refused> {
+        bundle::place(self.aws, self.desired.bundle, self.desired.bucket).await.map_err(Refused::Failed)
     }
 
     async fn configure(&self, latest: &FunctionConfiguration) -> Result<(), Refused> {
@@ -171,15 +170,26 @@ impl Work<'_> {
 
     async fn upload(&self, latest: &FunctionConfiguration) -> Result<(), Refused> {
         let name = self.desired.name;
-        progress::say(format!("uploading the code of `{name}`, {} bytes", self.desired.bundle.zip.len()));
+        let code = self.code().await?;
+        progress::say(format!(
+            "uploading the code of `{name}`, {}",
+            bundle::size(self.desired.bundle.zip.len() as u64)
+        ));
         let request = self
             .client
             .update_function_code()
             .function_name(name)
             .architectures(self.desired.architecture())
-            .zip_file(Blob::new(self.desired.bundle.zip.as_slice()))
             .set_revision_id(latest.revision_id.clone());
-        self.call(&format!("uploading the code of `{name}`"), async || request.clone().send().await).await?;
+        let request = match &code {
+            Code::Inline(zip) => request.zip_file(Blob::new(*zip)),
+            Code::Stored { bucket, key } => request.s3_bucket(bucket).s3_key(key),
+        };
+        let send = async || {
+            let timeouts = Config::builder().timeout_config(self.aws.patience.for_upload());
+            request.clone().customize().interceptor(upload::bar()).config_override(timeouts).send().await
+        };
+        self.call(&format!("uploading the code of `{name}`"), send).await?;
         Ok(())
     }
 
@@ -217,7 +227,7 @@ impl Work<'_> {
         if !under_canary {
             versions::prune(self.aws, name, self.desired.keep_versions).await;
         }
-        Ok(self.deployed(latest, version, under_canary, current))
+        Ok(self.deployed(latest, version, under_canary))
     }
 
     /// Moves the alias to the new version, or sends it a share only; tells which.

@@ -23,6 +23,8 @@ pub(crate) struct Desired<'a> {
     pub(crate) keep_versions: usize,
     /// Its code.
     pub(crate) bundle: &'a Bundle,
+    /// The bucket that a large bundle goes through.
+    pub(crate) bucket: Option<&'a str>,
 }
 
 impl Desired<'_> {
@@ -58,6 +60,11 @@ pub(crate) enum Plan {
 }
 
 impl Plan {
+    /// Whether code is sent to Lambda.
+    pub(crate) fn uploads(&self) -> bool {
+        matches!(self, Self::Create | Self::Update { code: true, .. } | Self::Update { again: true, .. })
+    }
+
     /// Whether the function is as it should be.
     pub(crate) fn is_empty(&self) -> bool {
         *self
@@ -152,7 +159,7 @@ mod tests {
     use super::*;
 
     fn bundle() -> Bundle {
-        Bundle { zip: vec![0; 7], code_sha256: "code".to_owned(), path: None }
+        Bundle { code_sha256: "code".to_owned(), ..Bundle::new(vec![0; 7], 7, 1) }
     }
 
     fn desired(bundle: &Bundle) -> Desired<'_> {
@@ -163,6 +170,7 @@ mod tests {
             tags: BTreeMap::from([("team".to_owned(), "seismology".to_owned())]),
             keep_versions: 10,
             bundle,
+            bucket: None,
         }
     }
 
