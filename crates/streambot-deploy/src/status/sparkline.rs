@@ -23,7 +23,12 @@ pub(super) struct Series {
 impl Series {
     pub(super) fn of(points: Vec<Option<f64>>) -> Self {
         let known = || points.iter().copied().flatten();
-        Self { last: known().next_back(), max: known().reduce(f64::max), sum: known().sum(), points }
+        Self {
+            last: known().next_back(),
+            max: known().reduce(f64::max),
+            sum: known().fold(0.0, |sum, value| sum + value),
+            points,
+        }
     }
 
     /// A bar for each number: the lowest is nought, the highest is the greatest number, and whatever is not nought stands above it.
