@@ -191,11 +191,10 @@ fn desired<'a>(service: &Service, name: &'a str, values: &StackValues, bundle: &
 /// Tells how much larger or smaller the code is than what is live.
 fn tell_size(bundle: &Bundle, current: Option<&Current>) {
     let now = bundle.zip.len() as u64;
-    let before = current.and_then(|current| current.published.as_ref()).map(|live| live.code_size().unsigned_abs());
-    progress::say(match before {
-        Some(before) => bundle::size_change(before, now, "the last deploy"),
-        None => bundle::size(now),
-    });
+    if let Some(live) = current.and_then(|current| current.published.as_ref()) {
+        let before = live.code_size().unsigned_abs();
+        progress::say(format!("code: {}", bundle::size_change(before, now, "the last deploy")));
+    }
 }
 
 /// Looks at the queues that mappings are newly given.

@@ -36,8 +36,8 @@ struct Need {
 /// Checks the role that the function is to run as, for the streams and consumers `sources` and its log group, where that is known.
 ///
 /// # Errors
-/// Failed where the role is not there, does not trust Lambda or lacks a right. What the caller may not ask is told on standard error
-/// and passed over.
+/// Failed where the role is not there, does not trust Lambda or may not read a stream. A log that it may not write is warned of. What the
+/// caller may not ask is told on standard error and passed over.
 pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Option<&str>) -> Result<()> {
     let client = Client::new(&aws.config);
     let name = role.rsplit('/').next().unwrap_or(role);
@@ -78,11 +78,16 @@ pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Op
             .filter(|result| !matches!(result.eval_decision(), PolicyEvaluationDecisionType::Allowed));
         missing.extend(denied.map(|result| format!("{} on {resource}", result.eval_action_name())));
     }
-    if missing.is_empty() {
+    let (of_log, of_stream): (Vec<_>, Vec<_>) =
+        missing.into_iter().partition(|right: &String| right.starts_with("logs:"));
+    if !of_log.is_empty() {
+        progress::warn(format!("role {role} may not {}: the function runs, and leaves no log", of_log.join(", ")));
+    }
+    if of_stream.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(format!("role {role} may not do what its function needs: {}", missing.join(", ")))
-        .hint("allow it in the role's policies; a stack of Streambot's template does for its own stream and log group"))
+    Err(Error::failed(format!("role {role} may not do what its function needs: {}", of_stream.join(", ")))
+        .hint("allow it in the role's policies; a stack of Streambot's template does for its own stream"))
 }
 
 /// A question that was answered with a refusal, by a caller's lack of rights or a server that does not know it, is no reason to stop.

@@ -241,3 +241,17 @@ async fn calls_at_once_are_one_round_trip() -> Result<()> {
     assert_eq!((calls.len(), Call::depth(&calls)), (4, 2));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_role_may_do_all_but_what_is_denied() -> Result<()> {
+    let proxy = Proxy::of(&MOTO)?;
+    proxy.deny("kinesis:GetRecords");
+    let config = MOTO.config(REGION).await.into_builder().endpoint_url(proxy.url()).build();
+    let iam = aws_sdk_iam::Client::new(&config);
+    let simulate = iam.simulate_principal_policy().policy_source_arn("arn:aws:iam::123456789012:role/any");
+    let answer = simulate.action_names("kinesis:ListShards").action_names("kinesis:GetRecords").send().await?;
+    let told = answer.evaluation_results().iter();
+    let told: Vec<_> = told.map(|result| (result.eval_action_name(), result.eval_decision().as_str())).collect();
+    assert_eq!(told, [("kinesis:ListShards", "allowed"), ("kinesis:GetRecords", "implicitDeny")]);
+    Ok(())
+}

@@ -312,9 +312,12 @@ fn is_outdated(code: &str, message: &str) -> bool {
     }
 }
 
-/// Whether Lambda is still at an earlier change, which an interrupted run or someone else began.
+/// Whether Lambda is still at an earlier change, which an interrupted run or someone else began. A function that failed is not waited for:
+/// what is wrong with it may be what is to be changed.
 fn is_busy(function: &FunctionConfiguration) -> bool {
-    function.state() == Some(&State::Pending) || function.last_update_status() == Some(&LastUpdateStatus::InProgress)
+    function.state() == Some(&State::Pending)
+        || function.state() != Some(&State::Failed)
+            && function.last_update_status() == Some(&LastUpdateStatus::InProgress)
 }
 
 /// `arn:aws:lambda:<region>:<account>:function:<name>` of an ARN that may name a version or alias after it.
@@ -368,6 +371,8 @@ mod tests {
         let function = FunctionConfiguration::builder;
         assert!(is_busy(&function().state(State::Pending).build()));
         assert!(is_busy(&function().last_update_status(LastUpdateStatus::InProgress).build()));
+        let failed = function().state(State::Failed).last_update_status(LastUpdateStatus::InProgress);
+        assert!(!is_busy(&failed.build()));
         let settled = function().state(State::Active).last_update_status(LastUpdateStatus::Successful);
         assert!(!is_busy(&settled.build()));
     }

@@ -6,7 +6,6 @@ mod support;
 mod matrix;
 mod meanwhile;
 mod refusals;
-mod world;
 
 use std::io::Write as _;
 use std::sync::LazyLock;
@@ -14,7 +13,7 @@ use std::sync::LazyLock;
 use anyhow::{Result, ensure};
 
 use matrix::SCENARIOS;
-use world::World;
+use support::world::World;
 
 /// How many deploys of the matrix run at once, each with a moto of its own.
 const THREADS: usize = 2;

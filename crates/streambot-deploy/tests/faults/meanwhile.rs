@@ -1,16 +1,16 @@
 //! What happens meanwhile: another deploy, Lambda's own time, a kill or a full disk while files are written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::WORLD;
 use crate::support::proxy::{Call, Fault};
-use crate::support::{dotenv, unzip};
-use crate::world::{Declared, Package, failed};
+use crate::support::world::{Declared, STREAMBOT, failed};
+use crate::support::{Service, dotenv, unzip};
 
 /// What two deploys leave that ran one after the other.
 fn after(environment: &str, deploys: [Declared; 2]) -> Result<Value> {
@@ -95,6 +95,37 @@ fn a_deploy_waits_for_what_takes_lambda_its_time() -> Result<()> {
     assert_eq!(latest["MemorySize"], wanted["MemorySize"]);
     assert_eq!(environment.deploy(Declared::Changed)?["code_sha256"], environment.code()?);
     Ok(())
+}
+
+/// A package of its own with a file that its bundle includes, and an environment whose values its `.env` holds.
+struct Package {
+    service: Service,
+}
+
+impl Package {
+    fn new(name: &str) -> Result<Self> {
+        let service = Service::new(name, &WORLD.moto)?;
+        service.settings("include = [\"payload\"]")?;
+        let outputs = json!({ "StreambotStack": { "Value": STREAMBOT } });
+        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
+        WORLD.stack(&format!("{name}-disk"), &template.to_string())?;
+        Ok(Self { service })
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.service.path(path)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.service.path("")
+    }
+
+    /// Builds the bundle and writes both files.
+    fn bundle(&self) -> Command {
+        let mut command = self.service.command(["bundle", "disk", "--profile", "dev"]);
+        command.env("CARGO_PROFILE_DEV_STRIP", "true");
+        command
+    }
 }
 
 /// What the package's `.env` and bundle are made of; nothing where one of them is not there. A half-written one is an error.

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::WORLD;
 use crate::support::REGION;
 use crate::support::proxy::{Fault, Refusal};
-use crate::world::{Declared, failed};
+use crate::support::world::{Declared, failed};
 
 #[test]
 fn expired_credentials_are_told_with_what_to_do() -> Result<()> {
@@ -89,5 +89,15 @@ fn a_role_that_does_not_exist_is_named_and_nothing_is_left() -> Result<()> {
     let said = environment.fails(Declared::First, 1)?;
     assert!(said.contains("nobody"), "{said}");
     assert!(environment.state()?["function"].is_null());
+    Ok(())
+}
+
+#[test]
+fn what_a_role_may_not_do_is_told_before_anything_is_changed() -> Result<()> {
+    let environment = WORLD.environment("rightless")?;
+    environment.proxy.deny("kinesis:GetRecords");
+    let said = environment.fails(Declared::First, 1)?;
+    assert!(said.contains("may not do what its function needs: kinesis:GetRecords on arn:aws:kinesis:"), "{said}");
+    assert!(environment.proxy.writes().is_empty());
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod journal;
 pub mod kinesis;
 pub mod proxy;
+pub mod world;
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -3,6 +3,7 @@
 
 mod call;
 mod cloudwatch;
+mod iam;
 mod lambda;
 
 use std::collections::HashMap;
@@ -91,6 +92,8 @@ struct State {
     rules: Vec<Rule>,
     latency: Duration,
     frozen: bool,
+    /// Actions that no role may do.
+    denied: Vec<String>,
 }
 
 impl Proxy {
@@ -124,6 +127,11 @@ impl Proxy {
     /// Lets each change of a function or mapping take effect after this many more looks at it.
     pub fn settle_after(&self, looks: u32) {
         self.shared.corrections.blocking_lock().settle_after(looks);
+    }
+
+    /// Lets IAM tell that a role may not do `action`, such as `kinesis:GetRecords`; it may do all else.
+    pub fn deny(&self, action: &str) {
+        self.shared.state().denied.push(action.to_owned());
     }
 
     /// Lets `fault` befall the call of `operation` with this number from now on, the first being 1.
@@ -260,12 +268,13 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         }
         _ => {}
     }
-    let answer = if lambda {
-        corrected(shared, &operation, request).await?
-    } else if cloudwatch::is_rpc(&request) {
-        cloudwatch::answer(ask(shared.target, cloudwatch::request(&request)?).await?)?
-    } else {
-        ask(shared.target, request).await?
+    let answer = match operation.as_str() {
+        _ if lambda => corrected(shared, &operation, request).await?,
+        _ if cloudwatch::is_rpc(&request) => {
+            cloudwatch::answer(ask(shared.target, cloudwatch::request(&request)?).await?)?
+        }
+        "SimulatePrincipalPolicy" => iam::simulated(&request, &shared.state().denied)?,
+        _ => ask(shared.target, request).await?,
     };
     match fault {
         Some(Fault::Reword(from, to)) => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use hyper::body::Bytes;
 use hyper::{Method, Request, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A call, as it went through the proxy.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Call {
     pub request: String,
     /// Whether it may change something.
     pub write: bool,
+    /// The revision of a function or alias that it is to change.
+    pub revision: Option<String>,
     pub began: Instant,
     /// When it was answered or given up.
     pub ended: Option<Instant>,
@@ -61,9 +63,11 @@ impl Call {
         };
         let reads = ["Describe", "List", "Get", "Head", "Simulate", "Lookup", "Validate", "Filter"];
         let write = !reads.iter().any(|reads| operation.starts_with(reads));
+        let sent: Option<Value> = (service == "lambda").then(|| serde_json::from_slice(request.body()).ok()).flatten();
+        let revision = sent.and_then(|sent| sent["RevisionId"].as_str().map(str::to_owned));
         let began = Instant::now();
         let request = format!("{} {}", request.method(), unversioned(path));
-        Self { service, operation, occurrence: 0, request, write, began, ended: None, status: None, protocol }
+        Self { service, operation, occurrence: 0, request, write, revision, began, ended: None, status: None, protocol }
     }
 
     /// How many calls had to wait for one another: the longest chain in which each began after the one before had ended.

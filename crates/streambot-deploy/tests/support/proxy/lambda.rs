@@ -46,6 +46,7 @@ struct Alias {
 
 struct Mapping {
     function_arn: String,
+    source: String,
     settling: u32,
     /// What it is called meanwhile.
     state: &'static str,
@@ -58,6 +59,8 @@ pub(super) struct Asked {
     name: String,
     /// The version or alias.
     qualifier: Option<String>,
+    /// The source whose mappings are listed.
+    source: Option<String>,
     body: Value,
 }
 
@@ -148,10 +151,10 @@ impl Corrections {
         let existing: Value = serde_json::from_slice(existing).context("the mappings there are")?;
         let mut mappings = existing["EventSourceMappings"].as_array().into_iter().flatten();
         let double = mappings.find(|mapping| {
-            let uuid = mapping["UUID"].as_str().unwrap_or_default();
-            let known = self.mappings.get(uuid).map(|mapping| mapping.function_arn.as_str());
-            mapping["EventSourceArn"] == source
-                && parted(known.or(mapping["FunctionArn"].as_str()).unwrap_or_default()) == function
+            let known = self.mappings.get(mapping["UUID"].as_str().unwrap_or_default());
+            let told = |key: &str| mapping[key].as_str().unwrap_or_default();
+            known.map_or(told("EventSourceArn"), |known| &known.source) == source
+                && parted(known.map_or(told("FunctionArn"), |known| &known.function_arn)) == function
         });
         Ok(double.map(|mapping| {
             let uuid = mapping["UUID"].as_str().unwrap_or_default();
@@ -229,6 +232,9 @@ impl Corrections {
                     let wanted = (asked.name.clone(), asked.qualifier.clone());
                     mappings.retain(|mapping| parted(mapping["FunctionArn"].as_str().unwrap_or_default()) == wanted);
                 }
+                if let Some(source) = &asked.source {
+                    mappings.retain(|mapping| mapping["EventSourceArn"] == *source);
+                }
             }
             _ => {}
         }
@@ -249,14 +255,18 @@ impl Corrections {
             (_, Some(false)) if body["State"] == "Disabled" => "Disabling",
             _ => "Updating",
         };
+        let source = asked.text("EventSourceArn").or(self.mappings.get(&uuid).map(|mapping| mapping.source.as_str()));
+        let source = source.or(body["EventSourceArn"].as_str()).unwrap_or_default().to_owned();
         body["FunctionArn"] = json!(function_arn);
+        body["EventSourceArn"] = json!(source);
         body["State"] = json!(state);
-        self.mappings.insert(uuid, Mapping { function_arn, settling: self.settle_after, state });
+        self.mappings.insert(uuid, Mapping { function_arn, source, settling: self.settle_after, state });
     }
 
     fn mapping_seen(&mut self, body: &mut Value) {
         let Some(mapping) = body["UUID"].as_str().and_then(|uuid| self.mappings.get_mut(uuid)) else { return };
         body["FunctionArn"] = json!(mapping.function_arn);
+        body["EventSourceArn"] = json!(mapping.source);
         if mapping.look() {
             body["State"] = json!(mapping.state);
         }
@@ -401,6 +411,18 @@ pub(super) fn all_mappings(request: &Request<Bytes>) -> Result<Request<Bytes>> {
     with_uri(list, "GET", path)
 }
 
+/// moto knows no consumers, so a mapping of one is made for its stream there.
+fn of_stream(mut request: Request<Bytes>, asked: &Asked) -> Result<Request<Bytes>> {
+    if let Some((stream, _)) = asked.text("EventSourceArn").and_then(|source| source.split_once("/consumer/")) {
+        let mut body = asked.body.clone();
+        body["EventSourceArn"] = json!(stream);
+        let body = Bytes::from(body.to_string());
+        request.headers_mut().insert("content-length", body.len().into());
+        *request.body_mut() = body;
+    }
+    Ok(request)
+}
+
 fn with_uri(mut request: Request<Bytes>, method: &str, uri: String) -> Result<Request<Bytes>> {
     *request.method_mut() = method.parse()?;
     *request.uri_mut() = uri.parse::<Uri>()?;
@@ -423,7 +445,7 @@ fn with_qualifier(arn: &str, qualifier: Option<&str>) -> String {
 
 impl Asked {
     fn of(operation: &str, request: &Request<Bytes>) -> Self {
-        let decoded = |text: &str| text.replace("%3A", ":").replace("%24", "$");
+        let decoded = |text: &str| text.replace("%3A", ":").replace("%24", "$").replace("%2F", "/");
         let path: Vec<_> = request.uri().path().trim_matches('/').split('/').map(decoded).collect();
         let query = request.uri().query().unwrap_or_default();
         let parameter = |name: &str| {
@@ -439,6 +461,7 @@ impl Asked {
             operation: operation.to_owned(),
             name,
             qualifier: parameter("Qualifier").or(alias).or(qualifier),
+            source: parameter("EventSourceArn"),
             body: serde_json::from_slice(request.body()).unwrap_or_default(),
         }
     }

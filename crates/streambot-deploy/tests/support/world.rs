@@ -10,15 +10,18 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_cloudformation::types::Capability;
 use serde_json::{Value, json};
 
-use crate::support::proxy::Proxy;
-use crate::support::{REGION, Server, Service, streambot_deploy};
+use super::proxy::Proxy;
+use super::{REGION, Server, Service, streambot_deploy};
 
 /// The package, whose name its stacks and functions begin with.
 const PACKAGE: &str = "faulty";
 
+/// The Streambot stack, which all environments name.
+pub const STREAMBOT: &str = "faulty-Streambot";
+
 /// What all deploys of a thread share.
-pub(crate) struct World {
-    pub(crate) moto: Server,
+pub struct World {
+    pub moto: Server,
     service: Service,
     runtime: tokio::runtime::Runtime,
     cloudformation: aws_sdk_cloudformation::Client,
@@ -27,7 +30,7 @@ pub(crate) struct World {
 
 /// What a deploy declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Declared {
+pub enum Declared {
     /// The first bundle, and the settings of a service that names none.
     First,
     /// The second bundle, and another setting of the function and of the mapping.
@@ -41,7 +44,7 @@ pub(crate) enum Declared {
 }
 
 impl World {
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let moto = Server::moto()?;
         let service = Service::new(PACKAGE, &moto)?;
         service.settings("include = [\"release.txt\"]")?;
@@ -61,30 +64,31 @@ impl World {
         let cloudformation = aws_sdk_cloudformation::Client::new(&config);
         let world = Self { moto, service, runtime, cloudformation, bundles: [one?, two?, three?] };
         let template = streambot_deploy().arg("template").output()?;
-        world.stack(&format!("{PACKAGE}-Streambot"), &String::from_utf8(template.stdout)?)?;
+        world.stack(STREAMBOT, &String::from_utf8(template.stdout)?)?;
         Ok(world)
     }
 
-    fn stack(&self, name: &str, template: &str) -> Result<()> {
+    /// Creates a stack.
+    pub fn stack(&self, name: &str, template: &str) -> Result<()> {
         let create = self.cloudformation.create_stack().stack_name(name).template_body(template);
         self.runtime.block_on(create.capabilities(Capability::CapabilityIam).send())?;
         Ok(())
     }
 
     /// An environment with a stack, and nothing deployed there.
-    pub(crate) fn environment(&self, name: &str) -> Result<Environment<'_>> {
-        self.environment_with(name, &json!({ "StreambotStack": { "Value": format!("{PACKAGE}-Streambot") } }))
+    pub fn environment(&self, name: &str) -> Result<Environment<'_>> {
+        self.environment_with(name, &json!({ "StreambotStack": { "Value": STREAMBOT } }))
     }
 
     /// An environment whose stack has these outputs.
-    pub(crate) fn environment_with(&self, name: &str, outputs: &Value) -> Result<Environment<'_>> {
+    pub fn environment_with(&self, name: &str, outputs: &Value) -> Result<Environment<'_>> {
         let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
         self.stack(&format!("{PACKAGE}-{name}"), &template.to_string())?;
         Ok(Environment { world: self, name: name.to_owned(), proxy: Proxy::of(&self.moto)? })
     }
 
     /// The bundle of what is declared.
-    pub(crate) fn bundle(&self, declared: Declared) -> &Path {
+    pub fn bundle(&self, declared: Declared) -> &Path {
         match declared {
             Declared::First | Declared::Settings => &self.bundles[0],
             Declared::Code | Declared::Changed => &self.bundles[1],
@@ -94,25 +98,31 @@ impl World {
 }
 
 /// One environment of the package, whose AWS is behind a proxy.
-pub(crate) struct Environment<'a> {
+pub struct Environment<'a> {
     world: &'a World,
     name: String,
-    pub(crate) proxy: Proxy,
+    pub proxy: Proxy,
 }
 
 impl Environment<'_> {
     /// The function, and the stack.
-    pub(crate) fn function(&self) -> String {
+    pub fn function(&self) -> String {
         format!("{PACKAGE}-{}", self.name)
     }
 
     /// `streambot-deploy` with the patience of a test.
-    pub(crate) fn command(&self, declared: Declared) -> Command {
+    pub fn command(&self, declared: Declared) -> Command {
+        let mut command = self.patient_command(declared);
+        command.args(["--call-timeout", "1", "--call-attempts", "3", "--back-off", "0", "--wait-timeout", "10"]);
+        command
+    }
+
+    /// `streambot-deploy` with the patience it has by default.
+    pub fn patient_command(&self, declared: Declared) -> Command {
         let mut command = self.world.service.command(["deploy", &self.name, "--output", "json"]);
         command
             .arg("--bundle")
             .arg(self.world.bundle(declared))
-            .args(["--call-timeout", "1", "--call-attempts", "3", "--back-off", "0", "--wait-timeout", "10"])
             .env("AWS_ENDPOINT_URL", self.proxy.url())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -123,23 +133,23 @@ impl Environment<'_> {
     }
 
     /// Deploys, whatever comes of it.
-    pub(crate) fn attempt(&self, declared: Declared) -> Result<Output> {
+    pub fn attempt(&self, declared: Declared) -> Result<Output> {
         Ok(self.command(declared).output()?)
     }
 
     /// Deploys, which must succeed, and gives the answer.
-    pub(crate) fn deploy(&self, declared: Declared) -> Result<Value> {
+    pub fn deploy(&self, declared: Declared) -> Result<Value> {
         let output = self.attempt(declared)?;
         succeeded(&output)
     }
 
     /// Deploys, which must fail with this exit code, and gives what is said.
-    pub(crate) fn fails(&self, declared: Declared, exit_code: i32) -> Result<String> {
+    pub fn fails(&self, declared: Declared, exit_code: i32) -> Result<String> {
         failed(&self.attempt(declared)?, exit_code)
     }
 
     /// Starts a deploy, and gives it once the proxy holds one of its calls; one that ended before is an error.
-    pub(crate) fn held(&self, declared: Declared) -> Result<Child> {
+    pub fn held(&self, declared: Declared) -> Result<Child> {
         let mut child = self.command(declared).spawn()?;
         while !self.proxy.holds(Duration::from_millis(20)) {
             if child.try_wait()?.is_some() && !self.proxy.holds(Duration::ZERO) {
@@ -151,7 +161,7 @@ impl Environment<'_> {
     }
 
     /// All that is deployed, without what differs between one environment and another and between one time and another.
-    pub(crate) fn state(&self) -> Result<Value> {
+    pub fn state(&self) -> Result<Value> {
         let function = self.function();
         let mut mappings = self.get("event-source-mappings/")?;
         mappings["EventSourceMappings"].as_array_mut().context("mappings")?.retain(|mapping| {
@@ -175,12 +185,12 @@ impl Environment<'_> {
     }
 
     /// The hash of the code that the alias names.
-    pub(crate) fn code(&self) -> Result<Value> {
+    pub fn code(&self) -> Result<Value> {
         Ok(self.get(&format!("functions/{}?Qualifier=current", self.function()))?["Configuration"]["CodeSha256"].take())
     }
 
     /// How many mappings the function has, by whichever name of it.
-    pub(crate) fn mappings(&self) -> Result<usize> {
+    pub fn mappings(&self) -> Result<usize> {
         Ok(self.state()?["mappings"]["EventSourceMappings"].as_array().map_or(0, Vec::len))
     }
 
@@ -204,7 +214,7 @@ impl Environment<'_> {
     }
 
     /// Takes the mapping away, so that lists of all mappings stay short.
-    pub(crate) fn forget(&self) -> Result<()> {
+    pub fn forget(&self) -> Result<()> {
         let client = aws_sdk_lambda::Client::new(&self.world.runtime.block_on(self.world.moto.config(REGION)));
         let list = self.get("event-source-mappings/")?;
         for mapping in list["EventSourceMappings"].as_array().into_iter().flatten() {
@@ -215,46 +225,15 @@ impl Environment<'_> {
     }
 }
 
-/// A package of its own with a file that its bundle includes, and an environment whose values its `.env` holds.
-pub(crate) struct Package {
-    service: Service,
-}
-
-impl Package {
-    pub(crate) fn new(name: &str) -> Result<Self> {
-        let service = Service::new(name, &crate::WORLD.moto)?;
-        service.settings("include = [\"payload\"]")?;
-        let outputs = json!({ "StreambotStack": { "Value": format!("{PACKAGE}-Streambot") } });
-        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
-        crate::WORLD.stack(&format!("{name}-disk"), &template.to_string())?;
-        Ok(Self { service })
-    }
-
-    pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.service.path(path)
-    }
-
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.service.path("")
-    }
-
-    /// Builds the bundle and writes both files.
-    pub(crate) fn bundle(&self) -> Command {
-        let mut command = self.service.command(["bundle", "disk", "--profile", "dev"]);
-        command.env("CARGO_PROFILE_DEV_STRIP", "true");
-        command
-    }
-}
-
 /// The answer of a run that succeeded.
-pub(crate) fn succeeded(output: &Output) -> Result<Value> {
+pub fn succeeded(output: &Output) -> Result<Value> {
     let code = output.status.code();
     ensure!(code == Some(0), "exit code {code:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// What is said by a run that failed with this exit code: what was done, why it failed, and what to do next.
-pub(crate) fn failed(output: &Output, exit_code: i32) -> Result<String> {
+pub fn failed(output: &Output, exit_code: i32) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(exit_code), "{:?}, not {exit_code}:\n{said}", output.status.code());
     ensure!(said.contains("error: ") && said.contains("\n  next: "), "an error has a next step:\n{said}");
