@@ -27,8 +27,8 @@ use since::Since;
 
 /// What stands below the flags in the help.
 pub(crate) const AFTER_HELP: &str = "\
-Lines of JSON are printed as level, message and fields; --output json prints one object a line, with the
-message as it was logged.
+Lines of JSON are printed as level, message and fields; --output json prints one object a line, with the message as \
+it was logged. With --s3, an object's lines follow its name, and objects are in the order of their last change.
 
 Examples:
   streambot-deploy logs production                          The last ten minutes
@@ -48,9 +48,6 @@ const READ_AT_ONCE: usize = 8;
 /// Which logs are wanted.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    target: TargetArguments,
-
     /// Go on with what is logged from now on, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
@@ -70,6 +67,9 @@ pub(crate) struct Arguments {
     /// Seconds between two looks of --follow
     #[arg(long, value_name = "SECONDS", default_value = "2", requires = "follow")]
     interval: Seconds,
+
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
 /// Prints what the function logged.

@@ -23,10 +23,10 @@ use crate::progress;
 
 /// What stands below the flags in the help.
 pub(crate) const AFTER_HELP: &str = "\
-Told are the stack, the function with its live version, the event source mappings, iterator age, errors and
-invocations of the last hour (two minutes a bar; · where CloudWatch has no number), the Error and Success that
-the runtime counts, the stack's alarms, and e-mail addresses that have not confirmed that they want alarms.
-What may not be read, or is not there, is told in its place.
+Told are the stack, the function with its live version, the event source mappings, iterator age, errors and \
+invocations of the last hour (two minutes a bar; · where CloudWatch has no number), the Error and Success that the \
+runtime counts, the stack's alarms, and e-mail addresses that have not confirmed that they want alarms. What may not \
+be read, or is not there, is told in its place.
 
 Examples:
   streambot-deploy status production                 One look
@@ -42,9 +42,6 @@ Exit codes:
 /// What a status is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    target: TargetArguments,
-
     /// Look again and again until Ctrl-C; as JSON, one object a line
     #[arg(long)]
     watch: bool,
@@ -52,6 +49,9 @@ pub(crate) struct Arguments {
     /// Seconds between two looks
     #[arg(long, value_name = "SECONDS", default_value = "5", requires = "watch")]
     interval: Seconds,
+
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
 /// Looks at the service and tells what is seen.

@@ -33,15 +33,14 @@ pub(super) async fn read(aws: &Aws, service: &Service, name: &str) -> Result<Sta
         function::find(aws, name),
         event_source::list(&lambda, name, &[]),
     );
-    match (&stack, &function) {
+    let (stack, function) = match (stack, function) {
         (Ok(None), Ok(None)) => {
             return Err(Error::missing(format!("neither stack nor function `{name}` is there in {}", aws.region()))
                 .hint("deploy it first, or name its region with --region"));
         }
-        (Err(_), Ok(None) | Err(_)) => return Err(stack.err().unwrap_or_else(|| Error::failed("reading the stack"))),
-        (Ok(None), Err(_)) => return Err(function.err().unwrap_or_else(|| Error::failed("reading the function"))),
-        _ => {}
-    }
+        (Err(error), Ok(None) | Err(_)) | (Ok(None), Err(error)) => return Err(error),
+        known => known,
+    };
     let now = Time::now();
     let found = stack.as_ref().ok().and_then(Option::as_ref);
     let metric_name = found.and_then(|found| found.output(&service.prefix, "MetricName"));
