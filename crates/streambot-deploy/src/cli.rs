@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -55,6 +56,12 @@ enum Verb {
     /// Move the function back to an older version, in seconds
     #[command(after_long_help = crate::rollback::AFTER_HELP)]
     Rollback(Box<crate::rollback::Arguments>),
+    /// Tell how a deployed service stands
+    #[command(after_long_help = crate::status::AFTER_HELP)]
+    Status(Box<crate::status::Arguments>),
+    /// Print what the function logged, and go on with --follow
+    #[command(after_long_help = crate::logs::AFTER_HELP)]
+    Logs(Box<crate::logs::Arguments>),
     /// Build the service and write build/bundle.zip; with an environment, its .env too
     #[command(after_long_help = crate::bundle::AFTER_HELP, mut_args(of_a_bundle))]
     Bundle(Box<BundleArguments>),
@@ -210,6 +217,8 @@ pub(crate) async fn run() -> Result<()> {
             crate::bundle::run(*arguments).await
         }
         Some(Verb::Rollback(arguments)) => crate::rollback::run(*arguments).await,
+        Some(Verb::Status(arguments)) => crate::status::run(*arguments).await,
+        Some(Verb::Logs(arguments)) => crate::logs::run(*arguments).await,
         Some(Verb::Template(arguments)) => crate::template::run(&arguments),
         Some(Verb::Stack(arguments)) => crate::stack::run(*arguments).await,
         Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
@@ -254,11 +263,18 @@ pub(crate) fn print<T: Serialize + fmt::Display>(answer: &T, output: Output) -> 
 /// # Errors
 /// Failed where standard output cannot be written.
 pub(crate) fn write_out(text: &str) -> Result<()> {
+    offer(text).map(drop)
+}
+
+/// Writes to standard output, and breaks once nobody reads it any more: what goes on for ever is to end then.
+///
+/// # Errors
+/// Failed where standard output cannot be written.
+pub(crate) fn offer(text: &str) -> Result<ControlFlow<()>> {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::failed("writing the result").because(error))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Error::failed("writing the result").because(error)),
     }
 }
 

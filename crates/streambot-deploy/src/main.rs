@@ -1,5 +1,6 @@
 //! `streambot-deploy`: deploys a Kinesis consumer to AWS Lambda with one command, and runs the very same thing on a laptop.
 
+mod again;
 mod aws;
 mod bundle;
 mod canary;
@@ -12,13 +13,16 @@ mod event_source;
 mod function;
 mod local;
 mod log_group;
+mod logs;
 mod preflight;
 mod progress;
 mod rollback;
 mod service;
 mod settings;
 mod stack;
+mod status;
 mod template;
+mod time;
 
 use std::process::ExitCode;
 

@@ -28,7 +28,7 @@ pub(crate) use delete::delete;
 pub(crate) use update::update;
 
 /// The output of the service's stack that names its Streambot stack.
-const CHILD: &str = "StreambotStack";
+pub(crate) const CHILD: &str = "StreambotStack";
 
 /// What a deploy takes from the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,7 +174,7 @@ async fn describe(client: &Client, name: &str) -> Result<Option<Stack>> {
 }
 
 /// CloudFormation has no error of its own for a stack that is not there; it says so in a validation error's text.
-fn does_not_exist(error: &SdkError<DescribeStacksError>) -> bool {
+pub(crate) fn does_not_exist(error: &SdkError<DescribeStacksError>) -> bool {
     error.as_service_error().is_some_and(|error| {
         error.code() == Some("ValidationError")
             && error.message().is_some_and(|message| message.contains("does not exist"))

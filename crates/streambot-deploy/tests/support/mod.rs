@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own, and uses its part")]
 
+pub mod deployed;
 pub mod emulator;
 pub mod journal;
 pub mod kinesis;
@@ -242,7 +243,7 @@ impl Service {
     /// Runs `streambot-deploy` as [`Self::run`] does, whatever comes of it.
     pub fn attempt(&self, arguments: &[&str]) -> Result<Output> {
         // Only what builds has a profile.
-        let builds = !arguments.first().is_some_and(|verb| matches!(*verb, "rollback"));
+        let builds = !arguments.first().is_some_and(|verb| matches!(*verb, "rollback" | "status" | "logs"));
         let profile: &[&str] = if builds { &["--profile", "dev"] } else { &[] };
         Ok(self.command(arguments).args(profile).args(["--output", "json"]).output()?)
     }

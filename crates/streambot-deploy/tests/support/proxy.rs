@@ -51,6 +51,8 @@ pub enum Fault {
     HoldBefore,
     /// The server does what it is asked and the test is told; the answer never comes.
     HoldAfter,
+    /// The answer comes with the second text in place of each of the first.
+    Reword(String, String),
     /// The answer comes and the test is told; every call after it waits for ever, and the server is not asked.
     Freeze,
 }
@@ -254,7 +256,9 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     match &fault {
         Some(Fault::Refuse(refusal)) => {
             noted.status = Some(refusal.status);
-            return Ok(refusal.answer(protocol)?.map(Full::new));
+            let answer = refusal.answer(protocol)?;
+            let answer = if cloudwatch::is_rpc(&request) { cloudwatch::answer(answer)? } else { answer };
+            return Ok(answer.map(Full::new));
         }
         Some(Fault::ResetBefore) => anyhow::bail!("the connection is reset before the server is asked"),
         Some(Fault::HoldBefore) => {
@@ -273,6 +277,11 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         _ => ask(shared.target, request).await?,
     };
     match fault {
+        Some(Fault::Reword(from, to)) => {
+            noted.status = Some(answer.status().as_u16());
+            let reworded = |body: Bytes| String::from_utf8_lossy(&body).replace(&from, &to).into_bytes();
+            return Ok(answer.map(|body| Full::new(reworded(body).into())));
+        }
         Some(Fault::ResetAfter) => anyhow::bail!("the connection is reset after the server was asked"),
         Some(Fault::Silence) => never().await,
         Some(Fault::HoldAfter) => {
