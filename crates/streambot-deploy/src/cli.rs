@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::aws::AwsArguments;
 use crate::error::{Error, Result};
+use crate::pause::Wanted;
 use crate::progress;
 use crate::service::{PackageArguments, Service, ServiceArguments, SettingsFlags};
 
@@ -59,6 +60,18 @@ enum Verb {
     /// Run the service on this machine, fed as Lambda would feed it
     #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
     Local(Box<crate::local::Arguments>),
+    /// Stop the function's event source mappings; records wait in the stream
+    #[command(after_long_help = crate::pause::AFTER_PAUSE)]
+    Pause(Box<crate::pause::Arguments>),
+    /// Start the function's event source mappings again, where they stopped
+    #[command(after_long_help = crate::pause::AFTER_RESUME)]
+    Resume(Box<crate::pause::Arguments>),
+    /// Invoke the function on the batches that Lambda gave up on
+    #[command(after_long_help = crate::replay::AFTER_HELP)]
+    Replay(Box<crate::replay::Arguments>),
+    /// Remove the function and what feeds it
+    #[command(after_long_help = crate::destroy::AFTER_HELP)]
+    Destroy(Box<crate::destroy::Arguments>),
 }
 
 /// What a deploy is told.
@@ -174,6 +187,10 @@ pub(crate) async fn run() -> Result<()> {
         }
         Some(Verb::Template(arguments)) => crate::template::run(&arguments),
         Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
+        Some(Verb::Pause(arguments)) => crate::pause::run(*arguments, Wanted::Disabled).await,
+        Some(Verb::Resume(arguments)) => crate::pause::run(*arguments, Wanted::Enabled).await,
+        Some(Verb::Replay(arguments)) => crate::replay::run(*arguments).await,
+        Some(Verb::Destroy(arguments)) => crate::destroy::run(*arguments).await,
         None => {
             refuse_a_verb(cli.deploy.environment())?;
             deploy(cli.deploy).await

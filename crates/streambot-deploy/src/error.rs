@@ -63,6 +63,11 @@ impl Error {
         self
     }
 
+    /// Whether it says that a stack or function is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.kind == Kind::Missing
+    }
+
     /// What the process exits with: 1 failed, 2 bad usage or settings, 3 the stack or function is not there, 4 it would
     /// destroy something and was not confirmed.
     pub(crate) fn exit_code(&self) -> u8 {

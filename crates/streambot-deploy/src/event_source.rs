@@ -16,7 +16,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::error::{Error, Result};
 use crate::settings::{Bounded, Limit};
 pub(crate) use apply::{apply, find, honour_partial_answers};
-#[allow(unused_imports)]
 pub(crate) use find::list;
 pub(crate) use plan::plan;
 pub(crate) use retention::warn_of_queue;

@@ -15,7 +15,7 @@ fn help(arguments: &[&str]) -> Result<String> {
 #[test]
 fn of_the_whole_and_of_every_verb() -> Result<()> {
     insta::assert_snapshot!("streambot-deploy", help(&["--help"])?);
-    for verb in ["deploy", "bundle", "template", "local"] {
+    for verb in ["deploy", "bundle", "template", "local", "pause", "resume", "replay", "destroy"] {
         insta::assert_snapshot!(verb, help(&[verb, "--help"])?);
     }
     Ok(())
