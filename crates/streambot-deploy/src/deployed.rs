@@ -41,8 +41,8 @@ impl StackFound {
 }
 
 impl Deployed {
-    /// Looks for the stack and the mappings of function `name`. Without a stack that can be read, mappings are found by the function's
-    /// name alone.
+    /// Looks for the stack and the mappings of function `name`. Without a stack that can be read, its mappings are
+    /// looked for among all of the region.
     ///
     /// # Errors
     /// Failed where Lambda does not answer or refuses. A stack that cannot be read is a warning.
@@ -59,8 +59,11 @@ impl Deployed {
                 StackFound::Unreadable
             }
         };
-        let sources = stack.values().map(sources).unwrap_or_default();
-        let mappings = event_source::list(&Client::new(&aws.config), name, &sources).await?;
+        let lambda = Client::new(&aws.config);
+        let mappings = match stack.values() {
+            Some(values) => event_source::list(&lambda, name, &sources(values)).await?,
+            None => event_source::list_all(&lambda, name).await?,
+        };
         Ok(Self { stack, mappings })
     }
 }

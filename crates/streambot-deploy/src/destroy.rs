@@ -182,7 +182,8 @@ impl Removal {
             }
             Err(error) => return Err(failed(format!("listing the versions of function `{}`", self.name), error)),
         };
-        let arn = versions.first().and_then(|version| version.function_arn()).unwrap_or(&self.name);
+        // A function has at least $LATEST.
+        let Some(arn) = versions.first().and_then(|version| version.function_arn()) else { return Ok(None) };
         // A version's ARN is the function's with the version behind it.
         let arn = arn.split(':').take(7).collect::<Vec<_>>().join(":");
         let published = versions.iter().filter_map(|version| version.version()).filter(|version| *version != "$LATEST");

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::error::{Error, Result};
 use crate::settings::{Bounded, Limit};
 pub(crate) use apply::{apply, find, honour_partial_answers};
-pub(crate) use find::list;
+pub(crate) use find::{list, list_all};
 pub(crate) use plan::plan;
 pub(crate) use retention::warn_of_queue;
 

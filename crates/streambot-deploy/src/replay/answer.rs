@@ -151,7 +151,7 @@ impl Answer {
                 batches.expired += 1;
                 counted.replayed += done;
                 counted.expired += expired;
-                let rest = if done > 0 { format!("; the other {done} are done") } else { String::new() };
+                let rest = if done > 0 { format!("; the others are done ({done})") } else { String::new() };
                 ("expired", format!("the stream no longer holds {expired} of its {records} records{rest}"))
             }
             Outcome::Failed { done, of, expired, why } => {
@@ -160,7 +160,7 @@ impl Answer {
                 counted.failed += of - done;
                 counted.expired += expired;
                 let part = if done > 0 {
-                    format!("; the {done} records before it are done, and come again with the next replay")
+                    format!("; the records before it are done ({done}), and come again with the next replay")
                 } else {
                     String::new()
                 };
@@ -251,9 +251,9 @@ mod tests {
         let failed = |done| Outcome::Failed { done, of: 3, expired: 0, why: "boom".to_owned() };
         for (outcome, why) in [
             (failed(0), "failed: message 1 of shardId-000000000000: boom"),
-            (failed(1), "boom; the 1 records before it are done, and come again with the next replay"),
+            (failed(1), "boom; the records before it are done (1), and come again with the next replay"),
             (Outcome::Expired { done: 0, expired: 3 }, "the stream no longer holds 3 of its 3 records"),
-            (Outcome::Expired { done: 2, expired: 1 }, "holds 1 of its 3 records; the other 2 are done"),
+            (Outcome::Expired { done: 2, expired: 1 }, "holds 1 of its 3 records; the others are done (2)"),
             (Outcome::left("why"), "left: message 1 of shardId-000000000000: why"),
             (Outcome::NotRemoved { records: 3, why: "no".to_owned() }, "could not be removed"),
         ] {

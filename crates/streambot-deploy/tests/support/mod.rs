@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own, and uses its part")]
 
 pub mod emulator;
+pub mod front;
 pub mod journal;
 pub mod kinesis;
 pub mod recorder;
