@@ -16,11 +16,12 @@ use crate::progress;
 
 /// What `destroy --help` says beyond the flags.
 pub(crate) const AFTER_HELP: &str = "\
-Removes the function's event source mappings, the function with all its versions and aliases, and Lambda's default
-log group /aws/lambda/<function>, where the stack has no log group of its own. It may be run again after a failure.
+Removes the function's event source mappings, the function with all its versions and aliases, and
+Lambda's default log group /aws/lambda/<function>, where the stack has no log group of its own. It
+may be run again after a failure.
 
-The stack stays, and the stream and its records with it. A mapping's place in the stream is lost with the mapping: the
-next deploy starts at its starting-position.
+The stack stays, and the stream and its records with it. A mapping's place in the stream is lost
+with the mapping: the next deploy starts at its starting-position.
 
 Examples:
   streambot-deploy destroy staging
@@ -36,12 +37,12 @@ Exit codes:
 /// What `destroy` is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    target: TargetArguments,
-
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
 /// Removes what a deploy made.

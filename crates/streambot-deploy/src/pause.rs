@@ -16,10 +16,12 @@ use crate::progress;
 
 /// What `pause --help` says beyond the flags.
 pub(crate) const AFTER_PAUSE: &str = "\
-Records wait in the stream, and are lost once they are older than its retention. The mapping keeps its place:
-`resume` goes on with the first record that was not handled. A batch that is being handled is finished.
+Records wait in the stream, and are lost once they are older than its retention. The mapping keeps
+its place: `resume` goes on with the first record that was not handled. A batch that is being
+handled is finished.
 
-A deploy sets `enabled` from the settings, so it resumes a paused mapping, unless they say `enabled = false`.
+A deploy sets `enabled` from the settings, so it resumes a paused mapping, unless they say
+`enabled = false`.
 
 Example:
   streambot-deploy pause production
@@ -32,7 +34,8 @@ Exit codes:
 
 /// What `resume --help` says beyond the flags.
 pub(crate) const AFTER_RESUME: &str = "\
-The mapping goes on with the first record that was not handled, or with the oldest the stream still holds.
+The mapping goes on with the first record that was not handled, or with the oldest the stream
+still holds.
 
 Example:
   streambot-deploy resume production

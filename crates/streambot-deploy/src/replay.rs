@@ -35,17 +35,20 @@ use crate::progress;
 
 /// What `replay --help` says beyond the flags.
 pub(crate) const AFTER_HELP: &str = "\
-A bucket holds each batch's event, which is sent again as it was. A queue names records, which are read from the stream
-while it still holds them. A topic holds nothing: name a queue that is subscribed to it.
+A bucket holds each batch's event, which is sent again as it was. A queue names records, which are
+read from the stream while it still holds them. A topic holds nothing: name a queue that is
+subscribed to it.
 
-The function's alias `current` is invoked, one batch after the other, a shard's batches in the order of their records.
-A batch that is done is removed from its place. One that fails stays there whole, and so does what follows it in its
-shard: after a failure part of the way, its first records come again with the next replay. Where a shard has several
-lanes (parallelization-factor), records of other batches that lie among a message's own are sent too. Batches of a
-tumbling window are not replayed.
+The function's alias `current` is invoked, one batch after the other, a shard's batches in the
+order of their records. A batch that is done is removed from its place. One that fails stays there
+whole, and so does what follows it in its shard: after a failure part of the way, its first
+records come again with the next replay. Where a shard has several lanes (parallelization-factor),
+records of other batches that lie among a message's own are sent too. Batches of a tumbling window
+are not replayed.
 
-Messages of a queue are hidden from others while a replay works on them, up to 15 minutes and the function's timeout
-if it is killed, and each replay counts as one more time that they were received.
+Messages of a queue are hidden from others while a replay works on them, up to 15 minutes and the
+function's timeout if it is killed, and each replay counts as one more time that they were
+received.
 
 Examples:
   streambot-deploy replay production --dry-run
@@ -65,9 +68,6 @@ const MARGIN: Duration = Duration::from_mins(15);
 /// What `replay` is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    target: TargetArguments,
-
     /// Where to read batches: s3://bucket/prefix, or a queue's ARN or URL [default: the failure destination of the function's mapping]
     #[arg(long, value_name = "PLACE")]
     from: Option<Place>,
@@ -87,6 +87,9 @@ pub(crate) struct Arguments {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+
+    #[command(flatten)]
+    target: TargetArguments,
 }
 
 /// A batch in one of the sources.
