@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::aws::AwsArguments;
 use crate::canary::Canary;
 use crate::error::{Error, Result};
+use crate::pause::Wanted;
 use crate::progress;
 use crate::service::{PackageArguments, Service, ServiceArguments, SettingsFlags};
 
@@ -73,6 +74,18 @@ enum Verb {
     /// Run the service on this machine, fed as Lambda would feed it
     #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
     Local(Box<crate::local::Arguments>),
+    /// Stop the function's event source mappings; records wait in the stream
+    #[command(after_long_help = crate::pause::AFTER_PAUSE)]
+    Pause(Box<crate::pause::Arguments>),
+    /// Start the function's event source mappings again, where they stopped
+    #[command(after_long_help = crate::pause::AFTER_RESUME)]
+    Resume(Box<crate::pause::Arguments>),
+    /// Invoke the function on the batches that Lambda gave up on
+    #[command(after_long_help = crate::replay::AFTER_HELP)]
+    Replay(Box<crate::replay::Arguments>),
+    /// Remove the function and what feeds it
+    #[command(after_long_help = crate::destroy::AFTER_HELP)]
+    Destroy(Box<crate::destroy::Arguments>),
 }
 
 /// A bundle holds the build and the files; all else of a function is the deploy's.
@@ -109,12 +122,12 @@ pub(crate) struct DeployArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
 
-    /// S3 bucket in the function's region that a bundle of 50 MB or more goes through
-    ///
-    /// Lambda takes smaller ones in a request. The key is streambot/<sha-256 of the bundle>.zip, and what is there already is not
-    /// uploaded again.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) bucket: Option<String>,
+    /// Template of the stack, which is created or updated first, as `stack` does
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stack: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) change: crate::stack::ChangeArguments,
 
     #[command(flatten)]
     pub(crate) answer: AnswerArguments,
@@ -222,6 +235,10 @@ pub(crate) async fn run() -> Result<()> {
         Some(Verb::Template(arguments)) => crate::template::run(&arguments),
         Some(Verb::Stack(arguments)) => crate::stack::run(*arguments).await,
         Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
+        Some(Verb::Pause(arguments)) => crate::pause::run(*arguments, Wanted::Disabled).await,
+        Some(Verb::Resume(arguments)) => crate::pause::run(*arguments, Wanted::Enabled).await,
+        Some(Verb::Replay(arguments)) => crate::replay::run(*arguments).await,
+        Some(Verb::Destroy(arguments)) => crate::destroy::run(*arguments).await,
         None => {
             refuse_a_verb(cli.deploy.environment())?;
             deploy(cli.deploy).await

@@ -14,7 +14,7 @@ use crate::event_source::{Connected, Described, Wanted};
 use crate::function::{Configuration, Current, Desired};
 use crate::log_group::Retention;
 use crate::service::{Origin, Service};
-use crate::stack::StackValues;
+use crate::stack::{StackArguments, StackValues};
 use crate::{bundle, canary, cli, event_source, function, log_group, preflight, progress, stack};
 
 /// Deploys the service to one environment, or says what that would do.
@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let name = service.stack_name(environment)?;
     let aws = Aws::connect(&arguments.aws).await;
 
+    update_stack(&aws, &name, &arguments).await?;
     let retention = retention(&service, &name)?;
     let reading = format!("reading stack, function and mappings of `{name}`");
     let Found { values, current, mappings, log_group } =
@@ -44,7 +45,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         Some(ready) => bundle::read(ready, service.function.architecture(), &values, keep)?,
         None => bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?,
     };
-    let desired = Desired { bucket: arguments.bucket.as_deref(), ..desired(&service, &name, &values, &bundle) };
+    let desired = Desired { bucket: arguments.change.bucket.as_deref(), ..desired(&service, &name, &values, &bundle) };
     let function_plan = function::plan(current.as_ref(), &desired);
     if function_plan.uploads() {
         bundle.way(desired.bucket)?;
@@ -89,6 +90,24 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         unchanged,
     };
     cli::print(&answer, arguments.answer.output)
+}
+
+/// Creates or updates the stack first, where a template is given for it.
+async fn update_stack(aws: &Aws, name: &str, arguments: &DeployArguments) -> Result<()> {
+    match &arguments.stack {
+        Some(_) if arguments.dry_run => {
+            Err(Error::usage("--dry-run and --stack exclude each other: what a deploy does depends on its stack")
+                .hint("see what would change in the stack with `streambot-deploy stack`, and say no"))
+        }
+        Some(template) => {
+            let change = arguments.change.clone();
+            stack::update(aws, name, &StackArguments { template: template.clone(), change }).await?;
+            Ok(())
+        }
+        None if !arguments.change.parameters.is_empty() => Err(Error::usage("--parameter is given without --stack")
+            .hint("parameters belong to a template: give --stack FILE")),
+        None => Ok(()),
+    }
 }
 
 /// Everything that is read before anything is done.

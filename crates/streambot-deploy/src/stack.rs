@@ -24,7 +24,7 @@ use crate::aws::{self, Aws, Patience};
 use crate::error::{Error, Result};
 
 pub(crate) use arguments::{AFTER_HELP, Arguments, ChangeArguments, StackArguments, run};
-pub(crate) use delete::delete;
+pub(crate) use delete::{Retained, delete};
 pub(crate) use update::update;
 
 /// The output of the service's stack that names its Streambot stack.

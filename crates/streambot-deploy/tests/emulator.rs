@@ -5,13 +5,12 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_cloudformation::types::{Capability, Parameter};
 use serde_json::{Value, json};
 
-use support::emulator::Emulator;
+use support::emulator::{Emulator, example_executable};
 use support::{REGION, Server, example_template, streambot_deploy, unzip, workspace};
 
 /// The event that Lambda's documentation shows for Kinesis, with this data in its record.
@@ -148,18 +147,6 @@ async fn an_invocation_answers_archives_counts_and_leaves_its_log() -> Result<()
     assert_eq!(metrics[0]["Alerts"], 1);
     assert_eq!(metrics[0]["StackName"], STACK);
     Ok(())
-}
-
-/// The example's own executable, as the tests' build left it.
-fn example_executable() -> Result<std::path::PathBuf> {
-    let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "streambot-example", "--message-format", "json"])
-        .current_dir(workspace())
-        .output()?;
-    let messages = String::from_utf8(output.stdout)?;
-    let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut executables = executables.filter_map(|message| message["executable"].as_str().map(Into::into));
-    executables.next().context("cargo names the executable")
 }
 
 #[tokio::test]

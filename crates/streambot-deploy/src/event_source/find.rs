@@ -30,6 +30,16 @@ pub(crate) async fn list(
     Ok(mappings)
 }
 
+/// The mappings of `function` among all that the region has: the way where its sources are not known.
+///
+/// # Errors
+/// Failed where Lambda does not answer or refuses.
+pub(crate) async fn list_all(client: &Client, function: &str) -> Result<Vec<EventSourceMappingConfiguration>> {
+    let mut mappings = pages(client, None, None).await?;
+    mappings.retain(|mapping| is_of(mapping, function));
+    Ok(mappings)
+}
+
 /// Whether the mapping invokes the function: its ARN is `arn:aws:lambda:<region>:<account>:function:<name>[:<version or alias>]`.
 pub(super) fn is_of(mapping: &EventSourceMappingConfiguration, function: &str) -> bool {
     mapping.function_arn().and_then(|arn| arn.split(':').nth(6)) == Some(function)
@@ -52,7 +62,7 @@ async fn pages(
             Ok(Vec::new())
         }
         Err(error) => {
-            let of = source.or(function).unwrap_or_default();
+            let of = source.or(function).unwrap_or("the region");
             Err(failed(format!("listing the event source mappings of {of}"), error))
         }
     }

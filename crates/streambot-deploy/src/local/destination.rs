@@ -276,10 +276,7 @@ impl Destination {
                 Place::Topic { client, arn }
             }
             Target::Bucket { bucket, prefix } => {
-                // Path style, so that an endpoint on this machine needs no name for every bucket.
-                let path_style = config.endpoint_url().is_some();
-                let settings = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build();
-                let client = aws_sdk_s3::Client::from_conf(settings);
+                let client = s3_client(config);
                 client.head_bucket().bucket(&bucket).send().await.map_err(|error| {
                     let missing = error.as_service_error().is_some_and(|error| error.is_not_found());
                     found_or_missing(format!("looking up the bucket {bucket}"), error, missing)
@@ -327,6 +324,13 @@ impl Destination {
         };
         told.map_err(|error| error.hint("make the destination writable and run again: the records are not told of"))
     }
+}
+
+/// A client of S3, with path style where there is an endpoint of one's own, so that it needs no name for every bucket.
+pub(crate) fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+    let path_style = config.endpoint_url().is_some();
+    let settings = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build();
+    aws_sdk_s3::Client::from_conf(settings)
 }
 
 /// The error of a look-up, with the exit code for what is not there.

@@ -243,7 +243,8 @@ impl Reader {
     /// Puts what was read into the buffer. Answers the iterator of the next read; none where the shard is closed.
     fn take(&self, answer: GetRecordsOutput, position: &mut Position) -> Option<String> {
         let iterator = answer.next_shard_iterator;
-        let records: Vec<Record> = answer.records.into_iter().map(|record| self.record(record)).collect();
+        let records: Vec<Record> =
+            answer.records.into_iter().map(|record| taken(record, &self.id, &self.events)).collect();
         if let Some(last) = records.last() {
             *position = Position::After(last.sequence_number.clone());
         }
@@ -251,23 +252,6 @@ impl Reader {
         let more = if iterator.is_none() { More::Never } else { More::NotYet };
         self.buffer.put_in(self.number, records, more);
         iterator
-    }
-
-    fn record(&self, record: aws_sdk_kinesis::types::Record) -> Record {
-        let arrival = record.approximate_arrival_timestamp.and_then(|arrival| arrival.to_millis().ok());
-        let mut taken = Record {
-            sequence_number: SequenceNumber::new(&record.sequence_number),
-            partition_key: record.partition_key.unwrap_or_default().into(),
-            data: Bytes::from(record.data.into_inner()),
-            arrival: arrival.and_then(|arrival| u64::try_from(arrival).ok()).unwrap_or_default(),
-            encryption_type: record
-                .encryption_type
-                .filter(|kind| *kind != aws_sdk_kinesis::types::EncryptionType::None)
-                .map(|kind| kind.as_str().into()),
-            encoded_len: 0,
-        };
-        taken.encoded_len = self.events.encoded_len(&self.id, &taken);
-        taken
     }
 
     async fn iterator(&self, position: &Position) -> Result<String> {
@@ -286,6 +270,24 @@ impl Reader {
         let answer = ask.send().await.map_err(|error| aws::failed(doing(), error))?;
         answer.shard_iterator.ok_or_else(|| Error::failed(format!("{}: no iterator was given", doing())))
     }
+}
+
+/// A record of the shard as the API gives it, measured by what it takes in an event.
+pub(crate) fn taken(record: aws_sdk_kinesis::types::Record, shard: &ShardId, events: &EventWriter) -> Record {
+    let arrival = record.approximate_arrival_timestamp.and_then(|arrival| arrival.to_millis().ok());
+    let mut taken = Record {
+        sequence_number: SequenceNumber::new(&record.sequence_number),
+        partition_key: record.partition_key.unwrap_or_default().into(),
+        data: Bytes::from(record.data.into_inner()),
+        arrival: arrival.and_then(|arrival| u64::try_from(arrival).ok()).unwrap_or_default(),
+        encryption_type: record
+            .encryption_type
+            .filter(|kind| *kind != aws_sdk_kinesis::types::EncryptionType::None)
+            .map(|kind| kind.as_str().into()),
+        encoded_len: 0,
+    };
+    taken.encoded_len = events.encoded_len(shard, &taken);
+    taken
 }
 
 fn is_throttled<R>(error: &SdkError<GetRecordsError, R>) -> bool {

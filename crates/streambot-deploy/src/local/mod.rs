@@ -3,19 +3,19 @@
 //! no AWS account: nothing is read from one, and the function gets no credentials unless the user names them.
 
 mod aggregate;
-mod answer;
+pub(crate) mod answer;
 mod buffer;
 mod chaos;
 mod clock;
 mod console;
-mod destination;
+pub(crate) mod destination;
 mod environment;
-mod event;
+pub(crate) mod event;
 mod executable;
-mod filter;
+pub(crate) mod filter;
 pub(crate) mod interrupt;
 mod journal;
-mod kinesis;
+pub(crate) mod kinesis;
 mod lane;
 mod live;
 mod metrics;
@@ -23,7 +23,7 @@ mod pace;
 mod partition_key;
 mod poller;
 mod process;
-mod record;
+pub(crate) mod record;
 mod report;
 mod runtime_api;
 mod sandbox;

@@ -53,7 +53,8 @@ pub(crate) struct ChangeArguments {
     #[arg(long = "parameter", value_name = "NAME=VALUE")]
     pub(crate) parameters: Vec<Given>,
 
-    /// Bucket for nested templates and those over 51,200 bytes; each is uploaded once, under the hash of its content
+    /// S3 bucket in the stack's region for what is too large for a call: nested templates and those over 51,200 bytes, and bundles
+    /// of 50 MB or more; each is uploaded once, under the hash of its content
     #[arg(long, value_name = "NAME")]
     pub(crate) bucket: Option<String>,
 

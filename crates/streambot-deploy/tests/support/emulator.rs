@@ -4,13 +4,25 @@ use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{free_address, keeper, tool};
+use super::{free_address, keeper, tool, workspace};
+
+/// The example's own executable, as the tests' build left it.
+pub fn example_executable() -> Result<PathBuf> {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "streambot-example", "--message-format", "json"])
+        .current_dir(workspace())
+        .output()?;
+    let messages = String::from_utf8(output.stdout)?;
+    let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut executables = executables.filter_map(|message| message["executable"].as_str().map(Into::into));
+    executables.next().context("cargo names the executable")
+}
 
 /// A function under the emulator, which ends with the value or the process.
 pub struct Emulator {

@@ -4,6 +4,7 @@
 
 pub mod deployed;
 pub mod emulator;
+pub mod front;
 pub mod journal;
 pub mod kinesis;
 pub mod proxy;
