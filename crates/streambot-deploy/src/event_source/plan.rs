@@ -246,6 +246,7 @@ mod tests {
     #[test]
     fn what_a_server_does_not_tell_is_the_default() {
         let quiet = EventSourceMappingConfiguration::builder()
+            .event_source_arn(STREAM)
             .function_arn(format!("{FUNCTION}:current"))
             .state("Enabled")
             .function_response_types(FunctionResponseType::ReportBatchItemFailures);
