@@ -67,6 +67,9 @@ enum Verb {
     Bundle(Box<BundleArguments>),
     /// Print the CloudFormation template of a stream and its roles
     Template(crate::template::Arguments),
+    /// Create or update the service's CloudFormation stack, showing first what will change
+    #[command(after_long_help = crate::stack::AFTER_HELP)]
+    Stack(Box<crate::stack::Arguments>),
     /// Run the service on this machine, fed as Lambda would feed it
     #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
     Local(Box<crate::local::Arguments>),
@@ -217,6 +220,7 @@ pub(crate) async fn run() -> Result<()> {
         Some(Verb::Status(arguments)) => crate::status::run(*arguments).await,
         Some(Verb::Logs(arguments)) => crate::logs::run(*arguments).await,
         Some(Verb::Template(arguments)) => crate::template::run(&arguments),
+        Some(Verb::Stack(arguments)) => crate::stack::run(*arguments).await,
         Some(Verb::Local(arguments)) => crate::local::run(*arguments).await,
         None => {
             refuse_a_verb(cli.deploy.environment())?;

@@ -80,6 +80,89 @@ pub(crate) async fn step<T>(text: impl Display, work: impl Future<Output = Resul
     done
 }
 
+/// Tells lines that are part of a conversation, without the time: what a question is about. Even when quiet.
+pub(crate) fn show(lines: &[String]) {
+    for line in lines {
+        told().line(line);
+    }
+}
+
+/// Whether only warnings and errors are told.
+pub(crate) fn quiet() -> bool {
+    told().quiet
+}
+
+/// Whether what is told is read on a terminal, which shows colours and lines that change.
+pub(crate) fn on_terminal() -> bool {
+    told().terminal.is_some()
+}
+
+/// A line that changes in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// What the line is about, the same while its text changes.
+    pub(crate) key: String,
+    pub(crate) indent: usize,
+    /// What stands before the text; while there is nothing, it turns.
+    pub(crate) mark: Option<String>,
+    pub(crate) text: String,
+}
+
+/// Lines that change in place on a terminal, and stay there as they were last when this is dropped. Elsewhere they are not shown.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    shown: Vec<(Line, ProgressBar)>,
+}
+
+impl Lines {
+    /// Shows these lines instead of those before. A line that was shown may not go.
+    pub(crate) fn set(&mut self, lines: Vec<Line>) {
+        let Some(terminal) = &told().terminal else { return };
+        for (index, line) in lines.into_iter().enumerate() {
+            let known = self.shown.get(index).is_some_and(|(shown, _)| shown.key == line.key);
+            if !known {
+                let bar = ProgressBar::new_spinner();
+                let bar = match index.checked_sub(1).and_then(|before| self.shown.get(before)) {
+                    Some((_, before)) => terminal.insert_after(before, bar),
+                    None => terminal.insert(0, bar),
+                };
+                bar.enable_steady_tick(Duration::from_millis(100));
+                self.shown
+                    .insert(index, (Line { mark: Some(String::new()), text: String::new(), ..line.clone() }, bar));
+            }
+            let (shown, bar) = &mut self.shown[index];
+            if *shown != line {
+                bar.set_style(style(match line.mark {
+                    Some(_) => "{prefix} {wide_msg}",
+                    None => "{prefix}{spinner} {wide_msg}",
+                }));
+                bar.set_prefix(format!(
+                    "{:indent$}{}",
+                    "",
+                    line.mark.as_deref().unwrap_or_default(),
+                    indent = line.indent
+                ));
+                bar.set_message(line.text.clone());
+                *shown = line;
+            }
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let Some(terminal) = &told().terminal else { return };
+        for (_, bar) in &self.shown {
+            bar.finish_and_clear();
+            terminal.remove(bar);
+        }
+        for (line, _) in &self.shown {
+            let mark = line.mark.as_deref().unwrap_or("…");
+            told().line(&format!("{:indent$}{mark} {}", "", line.text, indent = line.indent));
+        }
+    }
+}
+
 /// A bar for an upload of so many bytes; it shows itself on a terminal only, and goes when it is dropped.
 pub(crate) fn upload_bar(bytes: u64) -> Bar {
     let bar = match &told().terminal {

@@ -1,13 +1,31 @@
 //! The service's CloudFormation stack and the Streambot stack inside it: found, checked, and read as the values a service is given.
 //! It refuses to know what is done with them.
 
+mod arguments;
+mod causes;
+mod change;
+mod change_set;
+mod delete;
+mod event;
+mod follow;
+mod parameters;
+mod standing;
+mod template;
+mod tree;
+mod update;
+mod upload;
+
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksError;
 use aws_sdk_cloudformation::types as cloudformation;
 
-use crate::aws;
+use crate::aws::{self, Aws, Patience};
 use crate::error::{Error, Result};
+
+pub(crate) use arguments::{AFTER_HELP, Arguments, ChangeArguments, StackArguments, run};
+pub(crate) use delete::delete;
+pub(crate) use update::update;
 
 /// The output of the service's stack that names its Streambot stack.
 pub(crate) const CHILD: &str = "StreambotStack";
@@ -138,6 +156,11 @@ pub(crate) async fn look_up(client: &Client, name: &str, prefix: &str) -> Result
     };
     check_status(&child)?;
     values(&stack, &child, prefix)
+}
+
+/// How long to wait for a stack, which has many resources to wait for.
+fn patience(aws: &Aws) -> Patience {
+    Patience { change: aws.patience.change * 12, ..aws.patience }
 }
 
 /// Describes one stack, without its resources; nothing where there is no such stack.

@@ -15,7 +15,10 @@ fn help(arguments: &[&str]) -> Result<String> {
 #[test]
 fn of_the_whole_and_of_every_verb() -> Result<()> {
     insta::assert_snapshot!("streambot-deploy", help(&["--help"])?);
-    for verb in ["deploy", "status", "logs", "bundle", "template", "local"] {
+    for verb in [
+        "deploy", "stack", "status", "logs", "rollback", "pause", "resume", "replay", "destroy", "bundle", "template",
+        "local",
+    ] {
         insta::assert_snapshot!(verb, help(&[verb, "--help"])?);
     }
     Ok(())

@@ -161,13 +161,20 @@ async fn a_mapping_is_known_by_the_name_it_was_made_with_and_is_not_doubled() ->
         let answer = behind.lambda.list_event_source_mappings().function_name(function).send().await?;
         Ok(answer.event_source_mappings.unwrap_or_default().into_iter().map(|mapping| mapping.uuid).collect())
     };
-    assert_eq!(listed("mapped").await?, [of_function.uuid.clone()]);
-    assert_eq!(listed("mapped:current").await?, [of_alias.uuid.clone()]);
+    assert_eq!(listed("mapped").await?, std::slice::from_ref(&of_function.uuid));
+    assert_eq!(listed("mapped:current").await?, std::slice::from_ref(&of_alias.uuid));
     behind.lambda.delete_event_source_mapping().uuid(of_alias.uuid.context("UUID")?).send().await?;
     let update = behind.lambda.update_event_source_mapping().uuid(of_function.uuid.clone().context("UUID")?);
     update.function_name(&alias).send().await?;
     assert_eq!(listed("mapped").await?, []);
     assert_eq!(listed("mapped:current").await?, [of_function.uuid]);
+
+    let consumer = format!("{stream}/consumer/fanned:1");
+    let fanned = create.clone().event_source_arn(&consumer).function_name("mapped:current");
+    let of_consumer = fanned.send().await?;
+    assert_eq!(of_consumer.event_source_arn(), Some(consumer.as_str()));
+    let list = behind.lambda.list_event_source_mappings().event_source_arn(consumer).send().await?;
+    assert_eq!(list.event_source_mappings().len(), 1);
 
     let unknown = create.event_source_arn(format!("{stream}-not")).function_name("mapped").send().await;
     assert_eq!(refused(unknown), "InvalidParameterValueException");

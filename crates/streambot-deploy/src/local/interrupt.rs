@@ -1,5 +1,6 @@
 //! The signals that ask a run to end: Ctrl-C, a request to terminate, and a terminal that is closed. Function processes are in
-//! groups of their own, so these reach `local` alone, which then ends them. It refuses to know how.
+//! groups of their own, so these reach `local` alone, which then ends them; a change of a stack takes back what it began. It refuses
+//! to know how.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -13,7 +13,7 @@ mod environment;
 mod event;
 mod executable;
 mod filter;
-mod interrupt;
+pub(crate) mod interrupt;
 mod journal;
 mod kinesis;
 mod lane;

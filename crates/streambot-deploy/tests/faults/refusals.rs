@@ -63,7 +63,7 @@ fn whichever_action_is_denied_is_named_and_the_deploy_goes_on_once_it_is_allowed
         environment.proxy.heal();
     }
     environment.deploy(Declared::First)?;
-    assert_eq!(environment.mappings()?, 1);
+    assert_eq!(environment.mappings()?.len(), 1);
     Ok(())
 }
 

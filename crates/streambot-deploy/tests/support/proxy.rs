@@ -311,7 +311,10 @@ async fn corrected(shared: &Shared, operation: &str, request: Request<Bytes>) ->
         _ => Bytes::new(),
     };
     match corrections.prepare(operation, request, &existing)? {
-        Prepared::Ask(request, asked) => corrections.correct(&asked, ask(shared.target, request).await?),
+        Prepared::Ask(prepared) => {
+            let (request, asked) = *prepared;
+            corrections.correct(&asked, ask(shared.target, request).await?)
+        }
         Prepared::Refuse(refusal) => refusal.answer(call::Protocol::RestJson),
     }
 }

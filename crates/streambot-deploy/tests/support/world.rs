@@ -82,7 +82,7 @@ impl World {
 
     /// An environment whose stack has these outputs.
     pub fn environment_with(&self, name: &str, outputs: &Value) -> Result<Environment<'_>> {
-        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
+        let template = telling(outputs);
         self.stack(&format!("{PACKAGE}-{name}"), &template.to_string())?;
         Ok(Environment { world: self, name: name.to_owned(), proxy: Proxy::of(&self.moto)? })
     }
@@ -104,7 +104,19 @@ pub struct Environment<'a> {
     pub proxy: Proxy,
 }
 
+/// A template with little more than these outputs.
+fn telling(outputs: &Value) -> Value {
+    json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs })
+}
+
 impl Environment<'_> {
+    /// Gives its stack other outputs.
+    pub fn tell(&self, outputs: &Value) -> Result<()> {
+        let update = self.world.cloudformation.update_stack().stack_name(self.function());
+        self.world.runtime.block_on(update.template_body(telling(outputs).to_string()).send())?;
+        Ok(())
+    }
+
     /// The function, and the stack.
     pub fn function(&self) -> String {
         format!("{PACKAGE}-{}", self.name)
@@ -150,7 +162,12 @@ impl Environment<'_> {
 
     /// Starts a deploy, and gives it once the proxy holds one of its calls; one that ended before is an error.
     pub fn held(&self, declared: Declared) -> Result<Child> {
-        let mut child = self.command(declared).spawn()?;
+        self.held_of(self.command(declared))
+    }
+
+    /// Starts a deploy as [`Self::held`] does.
+    pub fn held_of(&self, mut command: Command) -> Result<Child> {
+        let mut child = command.spawn()?;
         while !self.proxy.holds(Duration::from_millis(20)) {
             if child.try_wait()?.is_some() && !self.proxy.holds(Duration::ZERO) {
                 let output = child.wait_with_output()?;
@@ -163,15 +180,11 @@ impl Environment<'_> {
     /// All that is deployed, without what differs between one environment and another and between one time and another.
     pub fn state(&self) -> Result<Value> {
         let function = self.function();
-        let mut mappings = self.get("event-source-mappings/")?;
-        mappings["EventSourceMappings"].as_array_mut().context("mappings")?.retain(|mapping| {
-            mapping["FunctionArn"].as_str().and_then(|arn| arn.split(':').nth(6)) == Some(function.as_str())
-        });
         let mut state = json!({
             "function": self.get(&format!("functions/{function}"))?["Configuration"],
             "versions": self.get(&format!("functions/{function}/versions"))?,
             "aliases": self.get(&format!("functions/{function}/aliases"))?,
-            "mappings": mappings,
+            "mappings": self.mappings()?,
         });
         strip(&mut state);
         let mut text = state.to_string().replace(&function, "the-function");
@@ -189,20 +202,30 @@ impl Environment<'_> {
         Ok(self.get(&format!("functions/{}?Qualifier=current", self.function()))?["Configuration"]["CodeSha256"].take())
     }
 
-    /// How many mappings the function has, by whichever name of it.
-    pub fn mappings(&self) -> Result<usize> {
-        Ok(self.state()?["mappings"]["EventSourceMappings"].as_array().map_or(0, Vec::len))
+    /// The function's mappings, by whichever name of it.
+    pub fn mappings(&self) -> Result<Vec<Value>> {
+        let mut list = self.get("event-source-mappings/")?;
+        let Value::Array(mut mappings) = list["EventSourceMappings"].take() else { bail!("no mappings: {list}") };
+        let function = self.function();
+        mappings.retain(|mapping| {
+            mapping["FunctionArn"].as_str().and_then(|arn| arn.split(':').nth(6)) == Some(function.as_str())
+        });
+        Ok(mappings)
+    }
+
+    fn get(&self, path: &str) -> Result<Value> {
+        self.ask("GET", path)
     }
 
     /// Asks Lambda, through the proxy; what is not there is null.
-    fn get(&self, path: &str) -> Result<Value> {
+    fn ask(&self, method: &str, path: &str) -> Result<Value> {
         let url = self.proxy.url();
         let address = url.strip_prefix("http://").context("an address")?;
         let mut stream = TcpStream::connect(address)?;
         let signature = format!("AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/lambda/aws4_request");
         write!(
             stream,
-            "GET /2015-03-31/{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {signature}\r\nConnection: close\r\n\r\n"
+            "{method} /2015-03-31/{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {signature}\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -215,11 +238,9 @@ impl Environment<'_> {
 
     /// Takes the mapping away, so that lists of all mappings stay short.
     pub fn forget(&self) -> Result<()> {
-        let client = aws_sdk_lambda::Client::new(&self.world.runtime.block_on(self.world.moto.config(REGION)));
-        let list = self.get("event-source-mappings/")?;
-        for mapping in list["EventSourceMappings"].as_array().into_iter().flatten() {
-            let delete = client.delete_event_source_mapping().uuid(mapping["UUID"].as_str().unwrap_or_default());
-            self.world.runtime.block_on(delete.send())?;
+        for mapping in self.mappings()? {
+            let uuid = mapping["UUID"].as_str().context("a UUID")?;
+            self.ask("DELETE", &format!("event-source-mappings/{uuid}"))?;
         }
         Ok(())
     }

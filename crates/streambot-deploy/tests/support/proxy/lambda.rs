@@ -66,7 +66,7 @@ pub(super) struct Asked {
 
 /// What becomes of a request.
 pub(super) enum Prepared {
-    Ask(Request<Bytes>, Asked),
+    Ask(Box<(Request<Bytes>, Asked)>),
     Refuse(Refusal),
 }
 
@@ -95,16 +95,11 @@ impl Corrections {
                 let path = request.uri().path().replace("/versions", "/configuration");
                 with_uri(request, "GET", format!("{path}?Qualifier={version}"))?
             }
-            ("ListEventSourceMappings", _) => {
-                let uri = request.uri();
-                let query =
-                    uri.query().unwrap_or_default().split('&').filter(|part| !part.starts_with("FunctionName="));
-                let uri = format!("{}?{}", uri.path(), query.collect::<Vec<_>>().join("&"));
-                with_uri(request, "GET", uri)?
-            }
+            ("ListEventSourceMappings", _) => all_mappings(&request)?,
+            ("CreateEventSourceMapping", _) => of_stream(request, &asked)?,
             _ => request,
         };
-        Ok(Prepared::Ask(request, asked))
+        Ok(Prepared::Ask(Box::new((request, asked))))
     }
 
     fn function(&mut self, name: &str) -> &mut Function {
@@ -402,7 +397,7 @@ fn reworded(asked: &Asked, answer: Response<Bytes>) -> Result<Response<Bytes>> {
     refusal.answer(super::call::Protocol::RestJson)
 }
 
-/// A request for all mappings, with the signature of another.
+/// A request for all mappings: moto filters by other names than Lambda.
 pub(super) fn all_mappings(request: &Request<Bytes>) -> Result<Request<Bytes>> {
     let mut list = request.clone();
     *list.body_mut() = Bytes::new();
