@@ -27,7 +27,7 @@ async fn looks(pause: Duration, mut look: impl AsyncFnMut() -> Result<ControlFlo
         tokio::time::sleep(pause).await;
         looked = match look().await {
             Err(error) if !error.is_missing() => {
-                progress::warn(error.report());
+                progress::warn(format!("{}; looking again", error.in_one_line()));
                 ControlFlow::Continue(())
             }
             looked => looked?,

@@ -79,6 +79,20 @@ impl Error {
         }
     }
 
+    /// The message and every cause, where there is room for a line.
+    pub(crate) fn in_one_line(&self) -> String {
+        let mut line = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !line.contains(&text) {
+                let _ = write!(line, ": {text}");
+            }
+            cause = error.source();
+        }
+        line
+    }
+
     /// The whole story for standard error: the message, every cause on a line of its own, and the hint.
     pub(crate) fn report(&self) -> String {
         let mut report = format!("error: {self}");
@@ -120,6 +134,13 @@ mod tests {
             error.report(),
             "error: loading the service\n  because: reading a.toml\n  because: disk is gone\n  next: buy a disk"
         );
+    }
+
+    #[test]
+    fn in_one_line_the_causes_follow_the_message() {
+        let inner = Error::failed("reading a.toml").because(std::io::Error::other("disk is gone"));
+        let error = Error::failed("loading the service").because(inner).hint("buy a disk");
+        assert_eq!(error.in_one_line(), "loading the service: reading a.toml: disk is gone");
     }
 
     #[test]

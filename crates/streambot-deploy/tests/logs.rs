@@ -143,7 +143,7 @@ async fn a_group_that_is_not_there_is_missing_even_to_follow() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_group_that_the_function_names_is_read() -> Result<()> {
+async fn the_group_that_the_function_names_is_read_and_lambdas_own_where_that_may_not_be_asked() -> Result<()> {
     let deployed = Deployed::new(&MOTO, "named", &[]).await?;
     let group = Group::named(&deployed, "quakes-of-all-stages", &["one"]).await?;
     group.log("one", 60, "in the named group").await?;
@@ -152,6 +152,17 @@ async fn the_group_that_the_function_names_is_read() -> Result<()> {
     let (before, after) = ("\"FunctionName\":", format!("\"LoggingConfig\": {settings}, \"FunctionName\":"));
     deployed.proxy.for_ever("GetFunctionConfiguration", 1, Fault::Reword(before.to_owned(), after));
     assert_eq!(group.messages(&[])?, ["in the named group"]);
+
+    let denied = Fault::Refuse(Refusal::new(403, "AccessDeniedException", "no"));
+    let deployed = Deployed::nothing(&MOTO, "unnamed").await?;
+    deployed.proxy.for_ever("GetFunctionConfiguration", 1, denied);
+    Group::of(&deployed, &["one"]).await?.log("one", 60, "in Lambda's own").await?;
+    let output = deployed.service.attempt(&["logs", "staging"])?;
+    let (told, said) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+    assert_eq!(message(&told)?, "in Lambda's own");
+    let warning =
+        "warning: reading the log group of function `unnamed-staging`: AccessDeniedException: no; taken to be";
+    assert!(said.contains(warning), "{said}");
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn group(aws: &Aws, function: &str) -> String {
         Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => own(),
         Err(error) => {
             let error = failed(format!("reading the log group of function `{function}`"), error);
-            progress::warn(format!("{}\n  next: reading `{}` instead", error.report(), own()));
+            progress::warn(format!("{}; taken to be `{}`", error.in_one_line(), own()));
             own()
         }
     }

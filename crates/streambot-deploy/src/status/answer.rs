@@ -2,7 +2,6 @@
 //! it is shown.
 
 use std::borrow::Borrow;
-use std::error::Error as _;
 
 use serde::{Serialize, Serializer};
 
@@ -41,7 +40,7 @@ impl<T> Part<T> {
         match read {
             Ok(Some(part)) => Self::Known(part),
             Ok(None) => Self::Missing,
-            Err(error) => Self::Unreadable(in_one_line(error.borrow())),
+            Err(error) => Self::Unreadable(error.borrow().in_one_line()),
         }
     }
 
@@ -75,20 +74,6 @@ impl<T: Serialize> Serialize for Part<T> {
             Self::Unreadable(unreadable) => Unreadable { unreadable }.serialize(serializer),
         }
     }
-}
-
-/// The message and its causes.
-pub(super) fn in_one_line(error: &Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.ends_with(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line
 }
 
 #[derive(Debug, Serialize)]

@@ -4,7 +4,7 @@
 use aws_sdk_cloudwatch::types::{AlarmType, MetricAlarm};
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
 
-use super::answer::{Alarm, Canary, Function, Mapping, Part, Status, Subscription, in_one_line};
+use super::answer::{Alarm, Canary, Function, Mapping, Part, Status, Subscription};
 use super::stack::Found;
 use super::{metrics, stack};
 use crate::aws::{Aws, failed};
@@ -47,7 +47,7 @@ pub(super) async fn read(aws: &Aws, service: &Service, name: &str) -> Result<Sta
     let resources = || match &stack {
         Ok(Some(found)) => Part::of(found.resources.as_ref().map(Some)),
         Ok(None) => Part::Missing,
-        Err(error) => Part::Unreadable(in_one_line(error)),
+        Err(error) => Part::Unreadable(error.in_one_line()),
     };
     let (mappings, metrics, alarms, pending_confirmations) = tokio::join!(
         complete(&lambda, name, mappings, sources(service, found)),
