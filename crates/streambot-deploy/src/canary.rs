@@ -49,8 +49,8 @@ impl fmt::Display for Canary {
         let seconds = self.time.as_secs();
         match seconds {
             0 => write!(formatter, "{percent}%/{}ms", self.time.as_millis()),
-            _ if seconds % 3600 == 0 => write!(formatter, "{percent}%/{}h", seconds / 3600),
-            _ if seconds % 60 == 0 => write!(formatter, "{percent}%/{}m", seconds / 60),
+            _ if seconds.is_multiple_of(3600) => write!(formatter, "{percent}%/{}h", seconds / 3600),
+            _ if seconds.is_multiple_of(60) => write!(formatter, "{percent}%/{}m", seconds / 60),
             _ => write!(formatter, "{percent}%/{seconds}s"),
         }
     }

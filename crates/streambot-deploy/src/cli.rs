@@ -53,27 +53,20 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Build the service, deploy its function and connect it to the stream
+    #[command(after_long_help = crate::deploy::AFTER_HELP)]
     Deploy(Box<DeployArguments>),
-    /// Move the function back to an older version, in seconds
-    #[command(after_long_help = crate::rollback::AFTER_HELP)]
-    Rollback(Box<crate::rollback::Arguments>),
+    /// Create or update the service's CloudFormation stack, showing first what will change
+    #[command(after_long_help = crate::stack::AFTER_HELP)]
+    Stack(Box<crate::stack::Arguments>),
     /// Tell how a deployed service stands
     #[command(after_long_help = crate::status::AFTER_HELP)]
     Status(Box<crate::status::Arguments>),
     /// Print what the function logged, and go on with --follow
     #[command(after_long_help = crate::logs::AFTER_HELP)]
     Logs(Box<crate::logs::Arguments>),
-    /// Build the service and write build/bundle.zip; with an environment, its .env too
-    #[command(after_long_help = crate::bundle::AFTER_HELP, mut_args(of_a_bundle))]
-    Bundle(Box<BundleArguments>),
-    /// Print the CloudFormation template of a stream and its roles
-    Template(crate::template::Arguments),
-    /// Create or update the service's CloudFormation stack, showing first what will change
-    #[command(after_long_help = crate::stack::AFTER_HELP)]
-    Stack(Box<crate::stack::Arguments>),
-    /// Run the service on this machine, fed as Lambda would feed it
-    #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
-    Local(Box<crate::local::Arguments>),
+    /// Move the function back to an older version, in seconds
+    #[command(after_long_help = crate::rollback::AFTER_HELP)]
+    Rollback(Box<crate::rollback::Arguments>),
     /// Stop the function's event source mappings; records wait in the stream
     #[command(after_long_help = crate::pause::AFTER_PAUSE)]
     Pause(Box<crate::pause::Arguments>),
@@ -86,6 +79,14 @@ enum Verb {
     /// Remove the function and what feeds it
     #[command(after_long_help = crate::destroy::AFTER_HELP)]
     Destroy(Box<crate::destroy::Arguments>),
+    /// Build the service and write build/bundle.zip; with an environment, its .env too
+    #[command(after_long_help = crate::bundle::AFTER_HELP, mut_args(of_a_bundle))]
+    Bundle(Box<BundleArguments>),
+    /// Print the CloudFormation template of a stream and its roles
+    Template(crate::template::Arguments),
+    /// Run the service on this machine, fed as Lambda would feed it
+    #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
+    Local(Box<crate::local::Arguments>),
 }
 
 /// A bundle holds the build and the files; all else of a function is the deploy's.

@@ -17,6 +17,26 @@ use crate::service::{Origin, Service};
 use crate::stack::{StackArguments, StackValues};
 use crate::{bundle, canary, cli, event_source, function, log_group, preflight, progress, stack};
 
+/// What stands below the flags in the help.
+pub(crate) const AFTER_HELP: &str = "\
+Reads stack, function and mappings, builds the bundle, and brings AWS to what Cargo.toml and the flags declare,
+from whatever state it is in. What is right already is left alone, and a mapping keeps its place in the stream.
+
+Examples:
+  streambot-deploy staging                                The same as `deploy staging`
+  streambot-deploy deploy staging --dry-run               What would change, old → new
+  streambot-deploy deploy staging --stack quakes.template The stack first, then the function
+  streambot-deploy deploy production --canary 10%/5m      A tenth of the batches for five minutes first
+  streambot-deploy deploy production --bundle build/bundle.zip
+                                                          What was built for staging
+
+Exit codes:
+  0  all is as declared, or --dry-run said what is not
+  1  failed, someone else changed the function meanwhile, or a canary did badly: deploy again goes on from there
+  2  bad usage or settings
+  3  the stack is not there
+  4  a mapping would be deleted (--replace-mapping), or a change of the stack was not confirmed";
+
 /// Deploys the service to one environment, or says what that would do.
 ///
 /// # Errors

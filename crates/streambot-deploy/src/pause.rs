@@ -118,7 +118,7 @@ pub(crate) async fn run(arguments: Arguments, wanted: Wanted) -> Result<()> {
             "records wait in the stream until `resume`; they are lost once they are older than its retention",
         );
     }
-    cli::print(&Answer { function: name, mappings }, arguments.target.answer.output)
+    cli::print(&Answer { function: name, event_source_mappings: mappings }, arguments.target.answer.output)
 }
 
 /// Brings one mapping into the state that is wanted.
@@ -150,7 +150,7 @@ async fn bring(
     }
     Ok(MappingAnswer {
         uuid: uuid.to_owned(),
-        source: mapping.event_source_arn().unwrap_or_default().to_owned(),
+        event_source_arn: mapping.event_source_arn().unwrap_or_default().to_owned(),
         state: wanted.state(),
         changed: step == Step::Change,
     })
@@ -179,13 +179,13 @@ async fn settle(aws: &Aws, lambda: &Client, uuid: &str, wanted: Wanted) -> Resul
 #[derive(Debug, Serialize)]
 struct Answer {
     function: String,
-    mappings: Vec<MappingAnswer>,
+    event_source_mappings: Vec<MappingAnswer>,
 }
 
 #[derive(Debug, Serialize)]
 struct MappingAnswer {
     uuid: String,
-    source: String,
+    event_source_arn: String,
     state: &'static str,
     /// Whether this call changed it.
     changed: bool,
@@ -194,9 +194,9 @@ struct MappingAnswer {
 impl fmt::Display for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "function: {}", self.function)?;
-        for MappingAnswer { uuid, source, state, changed } in &self.mappings {
+        for MappingAnswer { uuid, event_source_arn, state, changed } in &self.event_source_mappings {
             let already = if *changed { "" } else { ", as it was" };
-            write!(formatter, "\nevent source mapping: {uuid}\n  source: {source}\n  state: {state}{already}")?;
+            write!(formatter, "\nevent source mapping: {uuid} of {event_source_arn} ({state}{already})")?;
         }
         Ok(())
     }

@@ -40,46 +40,13 @@ struct Need {
 /// caller may not ask is told on standard error and passed over.
 pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Option<&str>) -> Result<()> {
     let client = Client::new(&aws.config);
-    let name = role.rsplit('/').next().unwrap_or(role);
-    let document = match client.get_role().role_name(name).send().await {
-        Ok(answer) => answer.role.and_then(|role| role.assume_role_policy_document).unwrap_or_default(),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_entity_exception()) => {
-            return Err(Error::failed(format!("role {role} is not there"))
-                .hint("create it, or correct `role` in Cargo.toml or the stack's output LambdaExecutionRole"));
-        }
-        Err(error) => {
-            return passed_over(format!("reading role `{name}`"), error);
-        }
-    };
-    let document = percent_decode_str(&document).decode_utf8_lossy();
-    // A document that is no JSON is not one that refuses Lambda.
-    if serde_json::from_str(&document).is_ok_and(|document| !trusts_lambda(&document)) {
-        return Err(Error::failed(format!("role {role} cannot be assumed by Lambda"))
-            .hint("allow sts:AssumeRole to the service lambda.amazonaws.com in its trust policy"));
-    }
-
     let account = role.split(':').nth(4).unwrap_or_default();
-    let mut missing = Vec::new();
-    for Need { actions, resource } in needs(sources, log_group, aws.region(), account) {
-        let request = client
-            .simulate_principal_policy()
-            .policy_source_arn(role)
-            .set_action_names(Some(actions.iter().map(|action| (*action).to_owned()).collect()))
-            .resource_arns(&resource);
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) => {
-                return passed_over(format!("simulating the rights of `{name}`"), error);
-            }
-        };
-        let denied = answer
-            .evaluation_results()
-            .iter()
-            .filter(|result| !matches!(result.eval_decision(), PolicyEvaluationDecisionType::Allowed));
-        missing.extend(denied.map(|result| format!("{} on {resource}", result.eval_action_name())));
-    }
+    let needs = needs(sources, log_group, aws.region(), account);
+    let simulations = needs.iter().map(|need| lacks(&client, role, need));
+    let (trust, lacking) = tokio::join!(trust(&client, role), futures_util::future::try_join_all(simulations));
+    trust?;
     let (of_log, of_stream): (Vec<_>, Vec<_>) =
-        missing.into_iter().partition(|right: &String| right.starts_with("logs:"));
+        lacking?.into_iter().flatten().partition(|right: &String| right.starts_with("logs:"));
     if !of_log.is_empty() {
         progress::warn(format!("role {role} may not {}: the function runs, and leaves no log", of_log.join(", ")));
     }
@@ -90,8 +57,53 @@ pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Op
         .hint("allow it in the role's policies; a stack of Streambot's template does for its own stream"))
 }
 
+/// Whether the role is there and Lambda may take it.
+async fn trust(client: &Client, role: &str) -> Result<()> {
+    let name = name(role);
+    let document = match client.get_role().role_name(name).send().await {
+        Ok(answer) => answer.role.and_then(|role| role.assume_role_policy_document).unwrap_or_default(),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_entity_exception()) => {
+            return Err(Error::failed(format!("role {role} is not there"))
+                .hint("create it, or correct `role` in Cargo.toml or the stack's output LambdaExecutionRole"));
+        }
+        Err(error) => return passed_over(&format!("reading role `{name}`"), error),
+    };
+    let document = percent_decode_str(&document).decode_utf8_lossy();
+    // A document that is no JSON is not one that refuses Lambda.
+    if serde_json::from_str(&document).is_ok_and(|document| !trusts_lambda(&document)) {
+        return Err(Error::failed(format!("role {role} cannot be assumed by Lambda"))
+            .hint("allow sts:AssumeRole to the service lambda.amazonaws.com in its trust policy"));
+    }
+    Ok(())
+}
+
+/// The rights of one need that the role has not, as far as the caller may ask.
+async fn lacks(client: &Client, role: &str, need: &Need) -> Result<Vec<String>> {
+    let request = client
+        .simulate_principal_policy()
+        .policy_source_arn(role)
+        .set_action_names(Some(need.actions.iter().map(|action| (*action).to_owned()).collect()))
+        .resource_arns(&need.resource);
+    let pages = request.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
+    let results = match pages {
+        Ok(results) => results,
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_entity_exception()) => Vec::new(),
+        Err(error) => {
+            passed_over(&format!("simulating the rights of `{}` on {}", name(role), need.resource), error)?;
+            Vec::new()
+        }
+    };
+    let denied = results.iter().filter(|result| *result.eval_decision() != PolicyEvaluationDecisionType::Allowed);
+    Ok(denied.map(|result| format!("{} on {}", result.eval_action_name(), need.resource)).collect())
+}
+
+/// The role's name: the last part of its ARN, behind its path.
+fn name(role: &str) -> &str {
+    role.rsplit('/').next().unwrap_or(role)
+}
+
 /// A question that was answered with a refusal, by a caller's lack of rights or a server that does not know it, is no reason to stop.
-fn passed_over<E, R>(doing: String, error: SdkError<E, R>) -> Result<()>
+fn passed_over<E, R>(doing: &str, error: SdkError<E, R>) -> Result<()>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,

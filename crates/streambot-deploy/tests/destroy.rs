@@ -78,7 +78,7 @@ async fn a_deploy_is_removed_once_confirmed_and_the_stack_stays() -> Result<()> 
     let groups = aws.log_groups().await?;
 
     let (_, said) = destroy(&service, &[], 4)?;
-    let mapping = deployed["event_source_mapping"].as_str().context("UUID")?;
+    let mapping = deployed["event_source_mappings"][0]["uuid"].as_str().context("UUID")?;
     assert!(said.contains(&format!("not confirmed: remove event source mapping {mapping}, function ")), "{said}");
     assert!(said.contains("with version 1, version 2, alias current, log group /aws/lambda/quakes-staging?"), "{said}");
     assert_eq!((aws.mappings().await?, aws.functions().await?), (1, 1));
@@ -102,6 +102,13 @@ async fn a_deploy_is_removed_once_confirmed_and_the_stack_stays() -> Result<()> 
     assert!(said.contains("what stays: stack `quakes-staging`"), "{said}");
     service.run(&["staging"])?;
     assert_eq!((aws.mappings().await?, aws.functions().await?), (1, 1));
+
+    let (answer, _) = destroy(&service, &["--yes", "--stack"], 0)?;
+    assert_eq!((&answer["stack"], &answer["stays"]), (&json!("quakes-staging"), &json!([])));
+    assert_eq!((aws.mappings().await?, aws.functions().await?), (0, 0));
+    assert!(aws.cloudformation.describe_stacks().stack_name("quakes-staging").send().await.is_err());
+    let (_, said) = destroy(&service, &["--yes", "--stack"], 3)?;
+    assert!(said.contains("nothing of function `quakes-staging` is in us-east-1"), "{said}");
     Ok(())
 }
 
@@ -131,7 +138,7 @@ async fn whatever_is_left_is_removed() -> Result<()> {
     aws.stack("quakes-staging", &["LogGroup"]).await?;
 
     let deployed = service.run(&["staging"])?;
-    let mapping = deployed["event_source_mapping"].as_str().context("UUID")?;
+    let mapping = deployed["event_source_mappings"][0]["uuid"].as_str().context("UUID")?;
     aws.lambda.delete_event_source_mapping().uuid(mapping).send().await?;
     let (answer, _) = destroy(&service, &["--yes"], 0)?;
     assert_eq!(answer["event_source_mappings"], json!([]));
@@ -170,7 +177,7 @@ async fn the_answer_in_text_names_each_part() -> Result<()> {
     let output = service.command(["destroy", "staging", "--yes"]).output()?;
     let said = String::from_utf8(output.stdout)?;
     let lines: Vec<_> = said.lines().collect();
-    let mapping = deployed["event_source_mapping"].as_str().context("UUID")?;
+    let mapping = deployed["event_source_mappings"][0]["uuid"].as_str().context("UUID")?;
     let function = deployed["function"].as_str().context("ARN")?;
     assert_eq!(lines[0], format!("removed: event source mapping {mapping}"));
     assert_eq!(lines[1], format!("removed: function {function} with version 1, alias current"));

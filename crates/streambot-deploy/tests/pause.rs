@@ -52,9 +52,9 @@ async fn a_mapping_is_paused_and_resumed_once_and_a_second_call_writes_nothing()
         async || -> Result<Option<String>> { Ok(lambda.get_event_source_mapping().uuid(&uuid).send().await?.state) };
     let put = format!("PUT event-source-mappings/{uuid}");
     let mapping = |state: &str, changed: bool| {
-        json!({ "function": "quakes-staging", "mappings": [{
+        json!({ "function": "quakes-staging", "event_source_mappings": [{
             "uuid": uuid,
-            "source": "arn:aws:kinesis:us-east-1:123456789012:stream/quakes-staging",
+            "event_source_arn": "arn:aws:kinesis:us-east-1:123456789012:stream/quakes-staging",
             "state": state,
             "changed": changed,
         }] })
@@ -80,10 +80,7 @@ async fn a_mapping_is_paused_and_resumed_once_and_a_second_call_writes_nothing()
     let output = service.command(["pause", "staging", "--quiet"]).output()?;
     let said = String::from_utf8(output.stdout)?;
     let source = "arn:aws:kinesis:us-east-1:123456789012:stream/quakes-staging";
-    assert_eq!(
-        said,
-        format!("function: quakes-staging\nevent source mapping: {uuid}\n  source: {source}\n  state: Disabled\n")
-    );
+    assert_eq!(said, format!("function: quakes-staging\nevent source mapping: {uuid} of {source} (Disabled)\n"));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

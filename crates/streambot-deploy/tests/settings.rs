@@ -188,6 +188,12 @@ async fn each_setting_of_function_and_mapping_arrives_and_goes_back_to_its_defau
 
     // An architecture is the code's: cargo builds for this machine, so the other one needs a compiler for it.
     assert!(service.run(&["staging"])?["unchanged"].as_bool().context("a flag")?);
+
+    // Back, away, and nothing left but the stack.
+    service.run(&["rollback", "staging"])?;
+    service.run(&["destroy", "staging", "--yes"])?;
+    assert!(lambda.list_functions().send().await?.functions().is_empty());
+    assert!(lambda.list_event_source_mappings().send().await?.event_source_mappings().is_empty());
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use cargo_metadata::Message;
 
 use crate::error::{Error, Result};
 use crate::function::Architecture;
+use crate::progress;
 use crate::service::Service;
 
 /// Builds the service's binary for Lambda and reads it.
@@ -36,6 +37,7 @@ pub(crate) fn for_host(service: &Service, profile: &str) -> Result<PathBuf> {
     let mut command = cargo();
     command
         .args(["build", "--message-format", "json-render-diagnostics"])
+        .args(quietly())
         .args(["--profile", profile])
         .args(which(service))
         .stdout(Stdio::piped());
@@ -66,6 +68,7 @@ fn with_cargo_lambda(service: &Service, profile: &str, architecture: Architectur
     remove(&bootstrap)?;
     let status = cargo()
         .args(["lambda", "build", "--output-format", "binary"])
+        .args(quietly())
         .arg(match architecture {
             Architecture::X86_64 => "--x86-64",
             Architecture::Arm64 => "--arm64",
@@ -83,6 +86,11 @@ fn with_cargo_lambda(service: &Service, profile: &str, architecture: Architectur
         .status()
         .map_err(not_run)?;
     if status.success() && bootstrap.is_file() { Ok(bootstrap) } else { Err(build_failed(service)) }
+}
+
+/// Cargo tells its progress unless this process is not to tell any.
+fn quietly() -> Option<&'static str> {
+    progress::quiet().then_some("--quiet")
 }
 
 fn remove(stale: &Path) -> Result<()> {

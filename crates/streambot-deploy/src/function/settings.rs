@@ -68,7 +68,7 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) layers: Option<Vec<String>>,
 
-    /// Subnet of a VPC the function reaches; repeat it for more [default: no VPC]
+    /// Subnet of a VPC the function reaches; `Streambot::vpc` in the stack's template gives the right to. Repeat it for more [default: no VPC]
     #[arg(long = "subnet-id", value_name = "ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subnet_ids: Option<Vec<String>>,
@@ -83,7 +83,7 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ipv6_allowed_for_dual_stack: Option<bool>,
 
-    /// Whether X-Ray traces invocations; the stack's XRayTracing gives the right to [default: PassThrough]
+    /// Whether X-Ray traces invocations; `Streambot::tracing` in the stack's template gives the right to [default: PassThrough]
     #[arg(long, value_name = "MODE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tracing: Option<Tracing>,

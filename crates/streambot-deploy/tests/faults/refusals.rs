@@ -101,3 +101,22 @@ fn what_a_role_may_not_do_is_told_before_anything_is_changed() -> Result<()> {
     assert!(environment.proxy.writes().is_empty());
     Ok(())
 }
+
+#[test]
+fn what_passes_by_itself_is_waited_for() -> Result<()> {
+    let environment = WORLD.environment("passing")?;
+    let new_role = "The role defined for the function cannot be assumed by Lambda.";
+    let busy = "The operation cannot be performed at this time. An update is in progress for resource: arn";
+    let in_use = "Cannot update the event source mapping because it is in use.";
+    let refuse = |operation: &str, code: &'static str, message: &str| {
+        environment.proxy.once(operation, 1, Fault::Refuse(Refusal::new(400, code, message)));
+    };
+    refuse("CreateFunction", "InvalidParameterValueException", new_role);
+    refuse("PublishVersion", "ResourceConflictException", busy);
+    refuse("CreateEventSourceMapping", "ResourceInUseException", in_use);
+    environment.deploy(Declared::First)?;
+    refuse("UpdateFunctionConfiguration", "ResourceConflictException", busy);
+    refuse("UpdateFunctionCode", "ResourceConflictException", busy);
+    environment.deploy(Declared::Changed)?;
+    Ok(())
+}

@@ -244,7 +244,9 @@ impl Service {
     /// Runs `streambot-deploy` as [`Self::run`] does, whatever comes of it.
     pub fn attempt(&self, arguments: &[&str]) -> Result<Output> {
         // Only what builds has a profile.
-        let builds = !arguments.first().is_some_and(|verb| matches!(*verb, "rollback" | "status" | "logs"));
+        let builds = !arguments.first().is_some_and(|verb| {
+            matches!(*verb, "rollback" | "pause" | "resume" | "replay" | "destroy" | "status" | "logs")
+        });
         let profile: &[&str] = if builds { &["--profile", "dev"] } else { &[] };
         Ok(self.command(arguments).args(profile).args(["--output", "json"]).output()?)
     }
