@@ -194,7 +194,11 @@ fn passes_by_itself(code: &str, message: &str) -> bool {
         "ResourceConflictException" => !says("already exist"),
         "ResourceInUseException" => true,
         "InvalidParameterValueException" => {
-            says("cannot be assumed by Lambda") || says("Please ensure the role can perform")
+            says("cannot be assumed by Lambda")
+                || says("Please ensure the role can perform")
+                || says("execution role does not have permissions to call")
+                || says("KMS key is invalid for CreateGrant")
+                || says("throttled by EC2")
         }
         _ => false,
     }
@@ -292,6 +296,10 @@ mod tests {
             ),
             ("ResourceInUseException", "Cannot update the event source mapping because it is in use."),
             ("InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda."),
+            (
+                "InvalidParameterValueException",
+                "The provided execution role does not have permissions to call SendMessage on SQS",
+            ),
             (
                 "InvalidParameterValueException",
                 "Cannot access stream arn. Please ensure the role can perform the GetRecords action",

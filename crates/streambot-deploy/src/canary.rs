@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(crate) use watch::see_through;
 
 /// How late CloudWatch may be.
-const PROMPTNESS: Duration = Duration::from_secs(120);
+const LATENESS: Duration = Duration::from_secs(120);
 
 /// How much a new version gets, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +26,11 @@ impl Canary {
     /// What is written on the alias, so that an interrupted canary can be picked up: the plan and when it began.
     pub(crate) fn begun_now(&self) -> String {
         self.begun_at(jiff::Timestamp::now())
+    }
+
+    /// How long after its time it is judged for good: CloudWatch tells the last numbers late. A short one has as much again.
+    fn delay(&self) -> Duration {
+        self.time.min(LATENESS)
     }
 
     fn begun_at(&self, time: jiff::Timestamp) -> String {

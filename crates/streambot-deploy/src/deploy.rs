@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::aws::Aws;
 use crate::bundle::{Bundle, Keep};
+use crate::canary::Canary;
 use crate::cli::DeployArguments;
 use crate::error::{Error, Result};
 use crate::event_source::{Connected, Described, Wanted};
@@ -54,11 +55,13 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         progress::step(reading, find(&aws, &name, &service, retention.as_ref())).await?;
     refuse_the_stacks_group(&service, &values, retention.as_ref())?;
     let wanted = wanted(&service, &values)?;
-    let mappings = complete(&aws, &name, mappings, &wanted).await?;
+    let sources: Vec<_> = wanted.iter().map(|wanted| wanted.arn.as_str()).collect();
     for warning in wanted.iter().flat_map(|wanted| wanted.settings.warnings()) {
         progress::warn(warning);
     }
-    let mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
+    let lambda = Client::new(&aws.config);
+    let mut mappings = mappings;
+    let mut mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
 
     let keep = if arguments.dry_run { Keep::Temporary } else { Keep::Files };
     let bundle = match &arguments.bundle {
@@ -67,36 +70,40 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     };
     let desired = Desired { bucket: arguments.change.bucket.as_deref(), ..desired(&service, &name, &values, &bundle) };
     let function_plan = function::plan(current.as_ref(), &desired);
+    if !(function_plan.is_empty() && mapping_plan.is_empty()) {
+        // By its names alone a mapping of another version is not found, and there must never be two.
+        mappings = event_source::list(&lambda, &name, &sources).await?;
+        mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
+    }
     if function_plan.uploads() {
         bundle.way(desired.bucket)?;
         tell_size(&bundle, current.as_ref());
     }
     if arguments.dry_run {
         let mut steps = function_plan.steps(current.as_ref(), &desired);
+        steps.extend(arguments.canary.map(|canary| format!("watch the new version get its share first: {canary}")));
         steps.extend(retention.and_then(|retention| retention.steps(log_group)));
         steps.extend(mapping_plan.steps(&wanted));
         return cli::print(&Planned { stack: &name, steps }, arguments.answer.output);
     }
-
-    let role_before = current.as_ref().and_then(|current| current.latest.role());
-    if role_before != Some(desired.configuration.role()) {
-        let sources: Vec<_> = wanted.iter().map(|wanted| wanted.arn.as_str()).collect();
-        let check = preflight::check(&aws, desired.configuration.role(), &sources, desired.configuration.log_group());
-        progress::step("checking the rights of the function's role", check).await?;
-    }
+    check_role(&aws, current.as_ref(), &desired, &sources, arguments.canary.as_ref()).await?;
     warn_of_queues(&aws, &wanted, &mappings).await;
 
     let group_is_right = retention.as_ref().and_then(|retention| retention.steps(log_group)).is_none();
     // Known before it is done: a canary that goes on is not a change of what is declared.
     let unchanged = function_plan.is_empty() && mapping_plan.is_empty() && group_is_right;
     event_source::honour_partial_answers(&aws, &mapping_plan).await?;
+    let current = keep_running(&aws, current, &mappings, &desired).await?;
     let deployed = function::converge(&aws, current, &desired, arguments.canary.as_ref()).await?;
     if let Some(retention) = &retention {
         retention.apply(&aws, log_group).await?;
     }
     let mappings = event_source::apply(&aws, &mapping_plan, &wanted, &name).await?;
     if deployed.under_canary {
-        canary::see_through(&aws, &name, &values, desired.keep_versions).await?;
+        canary::see_through(&aws, &name, &deployed.version, &values).await?;
+    }
+    if deployed.published {
+        function::versions::prune(&aws, &name, desired.keep_versions).await;
     }
 
     let answer = Answer {
@@ -174,15 +181,51 @@ fn retention(service: &Service, name: &str) -> Result<Option<Retention>> {
     service.function.log_retention_days().map(|days| Retention::declared(&group, days)).transpose()
 }
 
-/// The mappings found by the function's names, and where a source is not among them, those that Lambda lists for it: one may have been
-/// made for a version.
-async fn complete(aws: &Aws, name: &str, mappings: Vec<Described>, wanted: &[Wanted]) -> Result<Vec<Described>> {
-    let is_read = |arn: &str| mappings.iter().any(|mapping| mapping.event_source_arn() == Some(arn));
-    let unread: Vec<_> = wanted.iter().map(|wanted| wanted.arn.as_str()).filter(|arn| !is_read(arn)).collect();
-    if unread.is_empty() {
-        return Ok(mappings);
+/// Checks the role, where it is not the one the function has, or the function is to write another log.
+async fn check_role(
+    aws: &Aws,
+    current: Option<&Current>,
+    desired: &Desired<'_>,
+    sources: &[&str],
+    canary: Option<&Canary>,
+) -> Result<()> {
+    let configuration = &desired.configuration;
+    let before = current.map(|current| Configuration::told(&current.latest));
+    let changes = before.as_ref().map(|before| before.changes(configuration)).unwrap_or_default();
+    let is_changed = |setting: &str| before.is_none() || changes.iter().any(|change| change.setting == setting);
+    if let (Some(canary), Some(before), true) = (canary, &before, is_changed("role")) {
+        return Err(Error::usage(format!(
+            "no canary {canary}: the role changes from {} to {}",
+            before.role(),
+            configuration.role()
+        ))
+        .hint("both versions of an alias must have one role: deploy without --canary"));
     }
-    event_source::list(&Client::new(&aws.config), name, &unread).await
+    if !is_changed("role") && !is_changed("log-group") {
+        return Ok(());
+    }
+    let check = preflight::check(aws, configuration.role(), sources, configuration.log_group());
+    progress::step("checking the rights of the function's role", check).await
+}
+
+/// Where a mapping invokes `$LATEST`, as 1.0's do, what runs now is named by the alias and the mapping moved there first: settings and code
+/// are changed one after the other, and no batch may meet one without the other.
+async fn keep_running(
+    aws: &Aws,
+    current: Option<Current>,
+    mappings: &[Described],
+    desired: &Desired<'_>,
+) -> Result<Option<Current>> {
+    match current {
+        Some(current) if mappings.iter().any(event_source::invokes_latest) => {
+            if current.alias.is_none() {
+                function::name_what_runs(aws, &current, desired).await?;
+            }
+            event_source::move_to_alias(aws, mappings, desired.name).await?;
+            function::find(aws, desired.name).await
+        }
+        current => Ok(current),
+    }
 }
 
 /// What the service's event sources are in this stack.

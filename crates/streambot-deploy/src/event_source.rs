@@ -16,7 +16,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Result};
 use crate::settings::{Bounded, Limit};
-pub(crate) use apply::{Connected, apply, delete, honour_partial_answers, wait_until_gone};
+pub(crate) use apply::{
+    Connected, apply, delete, honour_partial_answers, invokes_latest, move_to_alias, wait_until_gone,
+};
 pub(crate) use find::{list, list_all};
 pub(crate) use plan::{Wanted, plan};
 pub(crate) use retention::warn_of_queue;

@@ -9,7 +9,7 @@ mod plan;
 mod settings;
 pub(crate) mod versions;
 
-pub(crate) use apply::converge;
+pub(crate) use apply::{converge, name_what_runs};
 pub(crate) use configuration::Configuration;
 pub(crate) use find::{Current, find};
 pub(crate) use plan::{Desired, plan};

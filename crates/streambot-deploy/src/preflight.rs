@@ -3,7 +3,7 @@
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_iam::types::PolicyEvaluationDecisionType;
+use aws_sdk_iam::types::{EvaluationResult, PolicyEvaluationDecisionType};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -25,6 +25,9 @@ const READS_CONSUMER: [&str; 1] = ["kinesis:SubscribeToShard"];
 /// What Lambda does with a log group.
 const WRITES_LOG: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
 
+/// How often a role is looked at that seems to be missing, or to lack something.
+const LOOKS: u32 = 3;
+
 /// Actions that a role needs on one resource.
 #[derive(Debug, PartialEq, Eq)]
 struct Need {
@@ -42,11 +45,21 @@ pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Op
     let client = Client::new(&aws.config);
     let account = role.split(':').nth(4).unwrap_or_default();
     let needs = needs(sources, log_group, aws.region(), account);
-    let simulations = needs.iter().map(|need| lacks(&client, role, need));
-    let (trust, lacking) = tokio::join!(trust(&client, role), futures_util::future::try_join_all(simulations));
-    trust?;
+    // A role that a stack has just made is not known everywhere at once.
+    let mut waits = aws.patience.waits();
+    let mut looks = 1;
+    let lacking = loop {
+        let simulations = needs.iter().map(|need| lacks(&client, role, need));
+        let (trust, lacking) = tokio::join!(trust(&client, role), futures_util::future::try_join_all(simulations));
+        let lacking = trust.and(lacking);
+        let is_fine = lacking.as_ref().is_ok_and(|lacking| lacking.iter().all(Vec::is_empty));
+        if is_fine || looks == LOOKS || !waits.wait().await {
+            break lacking?;
+        }
+        looks += 1;
+    };
     let (of_log, of_stream): (Vec<_>, Vec<_>) =
-        lacking?.into_iter().flatten().partition(|right: &String| right.starts_with("logs:"));
+        lacking.into_iter().flatten().partition(|right: &String| right.starts_with("logs:"));
     if !of_log.is_empty() {
         progress::warn(format!("role {role} may not {}: the function runs, and leaves no log", of_log.join(", ")));
     }
@@ -94,7 +107,13 @@ async fn lacks(client: &Client, role: &str, need: &Need) -> Result<Vec<String>> 
         }
     };
     let denied = results.iter().filter(|result| *result.eval_decision() != PolicyEvaluationDecisionType::Allowed);
-    Ok(denied.map(|result| format!("{} on {}", result.eval_action_name(), need.resource)).collect())
+    let right = |result: &EvaluationResult| format!("{} on {}", result.eval_action_name(), need.resource);
+    // A policy with conditions cannot be judged without what they are about.
+    let (unclear, denied): (Vec<_>, Vec<_>) = denied.partition(|result| !result.missing_context_values().is_empty());
+    for result in unclear {
+        progress::warn(format!("whether role {role} may {} depends on its policies' conditions", right(result)));
+    }
+    Ok(denied.into_iter().map(right).collect())
 }
 
 /// The role's name: the last part of its ARN, behind its path.

@@ -192,6 +192,7 @@ pub(crate) async fn resources(client: &Client, name: &str) -> Result<Vec<(String
             resources.push((logical, physical));
         }
     }
+    resources.sort();
     Ok(resources)
 }
 
@@ -204,14 +205,19 @@ impl From<cloudformation::Stack> for Stack {
         };
         let output =
             |output: cloudformation::Output| Some((output.output_key?, output.output_value.unwrap_or_default()));
+        // AWS promises no order, and the same values must make the same bundle.
+        let sorted = |mut values: Vec<(String, String)>| {
+            values.sort();
+            values
+        };
         Self {
             name: stack.stack_name.unwrap_or_default(),
             id: stack.stack_id.unwrap_or_default(),
             status: stack.stack_status.map_or_else(String::new, |status| status.as_str().to_owned()),
             status_reason: stack.stack_status_reason,
-            parameters: stack.parameters.into_iter().flatten().filter_map(parameter).collect(),
+            parameters: sorted(stack.parameters.into_iter().flatten().filter_map(parameter).collect()),
             resources: Vec::new(),
-            outputs: stack.outputs.into_iter().flatten().filter_map(output).collect(),
+            outputs: sorted(stack.outputs.into_iter().flatten().filter_map(output).collect()),
         }
     }
 }

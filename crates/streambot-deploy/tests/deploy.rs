@@ -205,30 +205,48 @@ async fn a_deploy_changes_aws_in_the_order_that_loses_no_record() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_mapping_made_as_1_0_did_keeps_its_place_and_honours_partial_answers() -> Result<()> {
+async fn a_function_of_1_0s_runs_on_until_its_successor_is_there_and_its_mapping_keeps_its_place() -> Result<()> {
     let aws = Aws::new().await;
-    let service = Service::new("veteran", &MOTO)?;
+    let proxy = Proxy::of(&MOTO)?;
+    let service = Service::at("veteran", proxy.url())?;
     aws.service("veteran-staging").await?;
     let stream = aws.output("veteran-staging-StreambotStack", "KinesisStream").await?;
     service.run(&["staging"])?;
     let [made] = &aws.mappings(&stream).await?[..] else { panic!("one mapping") };
-    aws.lambda.delete_event_source_mapping().uuid(made.uuid().context("UUID")?).send().await?;
-    let old = aws
-        .lambda
+    let lambda =
+        aws_sdk_lambda::Client::new(&MOTO.config(REGION).await.into_builder().endpoint_url(proxy.url()).build());
+    lambda.delete_event_source_mapping().uuid(made.uuid().context("UUID")?).send().await?;
+    lambda.delete_alias().function_name("veteran-staging").name("current").send().await?;
+    let old = lambda
         .create_event_source_mapping()
         .event_source_arn(&stream)
         .function_name("veteran-staging")
         .batch_size(100)
         .send()
         .await?;
+    let uuid = old.uuid().context("UUID")?;
+    proxy.take();
 
-    service.run(&["staging"])?;
-    let mappings = aws.mappings(&stream).await?;
-    let [mapping] = mappings.as_slice() else { panic!("{mappings:?}") };
-    assert_eq!(mapping.uuid(), old.uuid());
+    service.run(&["staging", "--memory", "256"])?;
+    let mapping = format!("PUT event-source-mappings/{uuid}");
+    // The mapping is told to honour partial answers, then moved to what runs by now, and only then is the function changed.
+    assert_eq!(
+        proxy.writes(),
+        [
+            mapping.as_str(),
+            "POST functions/veteran-staging/versions",
+            "POST functions/veteran-staging/aliases",
+            mapping.as_str(),
+            "PUT functions/veteran-staging/configuration",
+            "POST functions/veteran-staging/versions",
+            "PUT functions/veteran-staging/aliases/current",
+        ]
+    );
+    let answer = lambda.list_event_source_mappings().event_source_arn(&stream).send().await?;
+    let [mapping] = answer.event_source_mappings() else { panic!("{answer:?}") };
+    assert_eq!(mapping.uuid(), Some(uuid));
     assert_eq!(mapping.function_response_types(), [FunctionResponseType::ReportBatchItemFailures]);
-    // moto tells the version an alias stands for, where Lambda tells the alias.
-    assert!(mapping.function_arn().context("ARN")?.ends_with(":function:veteran-staging:1"), "{mapping:?}");
+    assert!(mapping.function_arn().context("ARN")?.ends_with(":function:veteran-staging:current"), "{mapping:?}");
     Ok(())
 }
 

@@ -73,15 +73,16 @@ impl Deployed {
         // Once there is a mapping, moto would run the function on what is put.
         let numbers = [put(&kinesis, &stream, 0, records[0]).await?, put(&kinesis, &stream, 1, records[1]).await?];
         let deployed = service.run(&["staging"])?;
-        let text = |key: &str| deployed[key].as_str().map(str::to_owned).context("it is told");
+        let text =
+            |pointer: &str| deployed.pointer(pointer).and_then(Value::as_str).map(str::to_owned).context("it is told");
         let deployed = Self {
             service,
             lambda: aws_sdk_lambda::Client::new(&config),
             s3,
             sqs: aws_sdk_sqs::Client::new(&config),
             stream,
-            function: text("function")?,
-            mapping: text("event_source_mapping")?,
+            function: text("/function")?,
+            mapping: text("/event_source_mappings/0/uuid")?,
             destination: output("FailureDestination"),
             emulator,
             _folder: folder,

@@ -419,3 +419,23 @@ async fn a_stack_that_never_came_up_is_deleted_and_created_anew() -> Result<()> 
     assert_eq!(stack.resources().await?, ["Queue"]);
     Ok(())
 }
+
+/// LocalStack takes a function and cannot start it without Docker, so the deploy ends there; its stack is made by then.
+#[tokio::test]
+async fn a_deploy_makes_the_stack_first_where_it_is_given_a_template() -> Result<()> {
+    let stack = Stack::of("deployed").await?;
+    let output = streambot_deploy().args(["template", "--form", "composed"]).output()?;
+    stack.service.file("stack.json", &String::from_utf8(output.stdout)?)?;
+    let said = stack.service.fails(&["staging", "--stack", "stack.json"], 4)?;
+    assert!(said.contains("not confirmed"), "{said}");
+    let said = stack.service.fails(&["staging", "--stack", "stack.json", "--yes", "--back-off", "0.05"], 1)?;
+    assert!(said.contains("error: function `deployed-staging` did not come up (Failed)"), "{said}");
+    let answer = stack.cloudformation.describe_stacks().stack_name("deployed-staging").send().await?;
+    assert_eq!(answer.stacks()[0].stack_status().map(|status| status.as_str()), Some("CREATE_COMPLETE"));
+
+    let said = stack.service.fails(&["staging", "--stack", "stack.json", "--dry-run"], 2)?;
+    assert!(said.contains("--dry-run and --stack exclude each other"), "{said}");
+    let said = stack.service.fails(&["staging", "--parameter", "A=1"], 2)?;
+    assert!(said.contains("--parameter is given without --stack"), "{said}");
+    Ok(())
+}

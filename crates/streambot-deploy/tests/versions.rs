@@ -68,6 +68,20 @@ impl Deployed {
         Ok(())
     }
 
+    /// Counts an invocation of `version`, as Lambda does.
+    async fn invoked(&self, version: &str) -> Result<()> {
+        let dimension = |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
+        let datum = MetricDatum::builder()
+            .metric_name("Invocations")
+            .dimensions(dimension("FunctionName", &self.function))
+            .dimensions(dimension("Resource", &format!("{}:current", self.function)))
+            .dimensions(dimension("ExecutedVersion", version))
+            .value(1.0)
+            .build();
+        self.cloudwatch.put_metric_data().namespace("AWS/Lambda").metric_data(datum).send().await?;
+        Ok(())
+    }
+
     /// Counts an invocation of `version` that left a record undone, as the runtime does.
     async fn record_undone(&self, version: &str) -> Result<()> {
         let dimension = |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
@@ -126,35 +140,42 @@ async fn a_rollback_moves_the_alias_and_the_next_deploy_moves_it_on() -> Result<
 #[tokio::test]
 async fn a_canary_that_does_well_gets_all_and_one_that_fails_gets_none() -> Result<()> {
     let deployed = Deployed::new("canary").await?;
-    let output = deployed.service.attempt(&["staging", "--memory", "129", "--canary", "50%/2s"])?;
+    let run = |memory: &'static str, canary: &'static str| {
+        let mut command = deployed.service.command(["staging", "--memory", memory, "--canary", canary]);
+        tokio::task::spawn_blocking(move || command.args(["--profile", "dev", "--output", "json"]).output())
+    };
+    let (output, invoked) = tokio::join!(run("129", "50%/2s"), async {
+        deployed.until_canary("2").await?;
+        deployed.invoked("2").await
+    });
+    invoked?;
+    let output = output??;
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.success(), "{said}");
     assert!(said.contains("version 2 of `canary-staging` gets its share: 50%/2s"), "{said}");
-    assert!(said.contains("warning: version 2 was not invoked during its canary"), "{said}");
     assert!(said.contains("version 2 of `canary-staging` gets all batches"), "{said}");
     assert_eq!(deployed.alias().await?, ("2".to_owned(), None));
 
-    let arguments = ["staging", "--memory", "130", "--canary", "10%/60s"];
-    let (failed, undone) = tokio::join!(
-        tokio::task::spawn_blocking({
-            let mut command = deployed.service.command(arguments);
-            move || command.args(["--profile", "dev", "--output", "json"]).output()
-        }),
-        async {
-            deployed.until_canary("3").await?;
-            assert_eq!(deployed.alias().await?, ("2".to_owned(), Some(("3".to_owned(), 0.1))));
-            deployed.record_undone("3").await
-        },
-    );
+    let (failed, undone) = tokio::join!(run("130", "10%/60s"), async {
+        deployed.until_canary("3").await?;
+        assert_eq!(deployed.alias().await?, ("2".to_owned(), Some(("3".to_owned(), 0.1))));
+        deployed.record_undone("3").await
+    });
     undone?;
     let failed = failed??;
     let said = String::from_utf8(failed.stderr)?;
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("error: version 3 of `canary-staging` did worse than version 2 and gets no batches"),
+        said.contains("error: version 3 of `canary-staging` gets no batches any more, version 2 gets them all"),
         "{said}"
     );
     assert!(said.contains("1 left a record undone"), "{said}");
+    assert_eq!(deployed.alias().await?, ("2".to_owned(), None));
+
+    let output = run("131", "10%/1s").await??;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("because: it was not invoked in its time"), "{said}");
     assert_eq!(deployed.alias().await?, ("2".to_owned(), None));
     Ok(())
 }
@@ -172,6 +193,7 @@ async fn an_interrupted_canary_is_picked_up_by_the_next_run_or_ended_by_a_rollba
     };
     interrupt("129", "2").await?;
     assert_eq!(deployed.alias().await?.0, "1");
+    deployed.invoked("2").await?;
     let answer: Value = deployed.service.run(&["staging", "--memory", "129"])?;
     assert_eq!(answer["version"], "2");
     assert_eq!(deployed.alias().await?, ("2".to_owned(), None));

@@ -71,7 +71,15 @@ pub(super) fn judge(canary: &Canary, sight: &Sight) -> Verdict {
             limit / 1000.0
         ));
     }
-    if elapsed >= canary.time { Verdict::Promote } else { Verdict::Wait }
+    if elapsed < canary.time + canary.delay() {
+        Verdict::Wait
+    } else if new.invocations == 0.0 {
+        Verdict::Back(
+            "it was not invoked in its time, as far as CloudWatch tells, so there is nothing to judge".to_owned(),
+        )
+    } else {
+        Verdict::Promote
+    }
 }
 
 #[cfg(test)]
@@ -98,9 +106,14 @@ mod tests {
 
     #[test]
     fn a_version_without_a_failure_waits_for_its_time_and_then_gets_all() {
-        assert_eq!(verdict(numbers(10, 0, 0), numbers(90, 0, 0), None, 299), Verdict::Wait);
-        assert_eq!(verdict(numbers(10, 0, 0), numbers(90, 0, 0), None, 300), Verdict::Promote);
-        assert_eq!(verdict(Numbers::default(), Numbers::default(), Some(1.0), 300), Verdict::Promote);
+        // Five minutes, and the two that CloudWatch may be late.
+        assert_eq!(verdict(numbers(10, 0, 0), numbers(90, 0, 0), None, 419), Verdict::Wait);
+        assert_eq!(verdict(numbers(10, 0, 0), numbers(90, 0, 0), None, 420), Verdict::Promote);
+    }
+
+    #[test]
+    fn a_version_that_was_never_invoked_is_not_judged_to_be_good() {
+        assert!(matches!(verdict(Numbers::default(), numbers(90, 0, 0), Some(1.0), 420), Verdict::Back(_)));
     }
 
     #[test]
@@ -114,7 +127,7 @@ mod tests {
     fn what_both_versions_fail_at_alike_is_not_the_new_ones_fault() {
         assert_eq!(verdict(numbers(10, 0, 1), numbers(90, 0, 9), None, 1), Verdict::Wait);
         assert!(matches!(verdict(numbers(10, 0, 2), numbers(90, 0, 9), None, 1), Verdict::Back(_)));
-        assert_eq!(verdict(numbers(10, 0, 0), numbers(90, 50, 0), None, 300), Verdict::Promote);
+        assert_eq!(verdict(numbers(10, 0, 0), numbers(90, 50, 0), None, 420), Verdict::Promote);
     }
 
     #[test]
@@ -137,7 +150,7 @@ mod tests {
                 prop_assert!(matches!(verdict, Verdict::Back(_)));
             }
             if errors + failed == 0 {
-                prop_assert_eq!(verdict, if seconds >= 300 { Verdict::Promote } else { Verdict::Wait });
+                prop_assert_eq!(verdict, if seconds >= 420 { Verdict::Promote } else { Verdict::Wait });
             }
         }
     }

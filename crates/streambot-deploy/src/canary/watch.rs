@@ -9,55 +9,79 @@ use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricAlarm, MetricDataQuery,
 use jiff::Timestamp;
 
 use super::judge::{Numbers, Sight, Verdict, judge};
-use super::{Canary, PROMPTNESS};
+use super::{Canary, LATENESS};
 use crate::aws::{Aws, failed};
 use crate::error::{Error, Result};
-use crate::function::alias::{self, Alias, Pointing, Refused};
-use crate::function::{ALIAS, versions};
+use crate::function::ALIAS;
+use crate::function::alias::{self, Alias, Pointing, Refused, Weighted};
 use crate::progress;
 use crate::stack::StackValues;
 
 /// How often the numbers are looked at.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Watches the version that gets a share until its time is over, and gives it all batches, or none where it does badly.
+/// Watches `version`, which gets a share, until its time is over, and gives it all batches, or none where it does badly.
 ///
 /// # Errors
 /// Failed where it did badly, where CloudWatch or Lambda refuse, and where someone else moves the alias meanwhile.
-pub(crate) async fn see_through(aws: &Aws, function: &str, values: &StackValues, keep_versions: usize) -> Result<()> {
-    let lambda = aws_sdk_lambda::Client::new(&aws.config);
-    let current = alias::find(&lambda, function, ALIAS).await?;
-    let Some((alias, share)) = current.as_ref().and_then(|alias| Some((alias, alias.canary.as_ref()?))) else {
-        return Ok(());
+pub(crate) async fn see_through(aws: &Aws, function: &str, version: &str, values: &StackValues) -> Result<()> {
+    let Some((alias, share)) = until_shared(aws, function, version).await? else { return Ok(()) };
+    let Some((canary, since)) = Canary::read(&alias.description) else {
+        return Err(Error::failed(format!(
+            "alias `{ALIAS}` of `{function}` gives {}% to version {version}, and not by a deploy of Streambot's",
+            share.weight * 100.0
+        ))
+        .hint("end it with `streambot-deploy rollback`, then deploy again"));
     };
-    let new = share.version.clone();
-    // A share that someone else gave has no time of its own: it is judged by what it did so far today.
-    let (canary, since) = Canary::read(&alias.description).unwrap_or_else(|| {
-        let canary = Canary { weight: share.weight, time: Duration::ZERO };
-        (canary, Timestamp::now() - jiff::SignedDuration::from_hours(3))
-    });
-    let watch = Watch { aws, client: Client::new(&aws.config), function, alias, new: &new, values, since };
-    progress::say(format!("watching version {new} beside version {}: {canary} since {since}", alias.version));
-    if canary.time < PROMPTNESS && canary.time > Duration::ZERO {
+    let client = Client::new(&aws.config);
+    let watch = Watch { aws, client, function, alias: &alias, new: version, values, since };
+    progress::say(format!("watching version {version} beside version {}: {canary} since {since}", alias.version));
+    if canary.time < LATENESS {
         progress::warn("CloudWatch tells numbers up to two minutes late: a shorter canary may see none of its own");
     }
-    match watch.verdict(&canary).await? {
+    let verdict = watch.verdict(&canary).await.map_err(|error| {
+        error.hint(format!(
+            "version {version} still gets its share, {canary}: deploy again to go on, or end it with `streambot-deploy rollback`"
+        ))
+    })?;
+    match verdict {
         Verdict::Back(reason) => {
             watch.point(&alias.version).await?;
             Err(Error::failed(format!(
-                "version {new} of `{function}` did worse than version {} and gets no batches any more",
+                "version {version} of `{function}` gets no batches any more, version {} gets them all",
                 alias.version
             ))
             .because(reason)
             .hint("mend it and deploy again; settings of the event source mapping stay as this deploy made them"))
         }
-        _ => {
-            watch.point(&new).await?;
-            versions::prune(aws, function, keep_versions).await;
-            Ok(())
-        }
+        _ => watch.point(version).await,
     }
 }
+
+/// The alias once it tells the share of `version`, which Lambda may not do at once; nothing where the version has all batches.
+async fn until_shared(aws: &Aws, function: &str, version: &str) -> Result<Option<(Alias, Weighted)>> {
+    let lambda = aws_sdk_lambda::Client::new(&aws.config);
+    let mut waits = aws.patience.waits();
+    for _ in 0..LOOKS {
+        let alias = alias::find(&lambda, function, ALIAS).await?;
+        if let Some(alias) = alias {
+            match alias.canary.clone() {
+                Some(share) if share.version == version => return Ok(Some((alias, share))),
+                None if alias.version == version => return Ok(None),
+                _ => {}
+            }
+        }
+        if !waits.wait().await {
+            break;
+        }
+    }
+    Err(Error::failed(format!("alias `{ALIAS}` of `{function}` gives version {version} no share any more"))
+        .because("someone else moved it")
+        .hint("see what is live (`streambot-deploy status`), then deploy again if it is to be yours"))
+}
+
+/// How often something is looked at that does not tell what it should.
+const LOOKS: u32 = 5;
 
 struct Watch<'a> {
     aws: &'a Aws,
@@ -82,33 +106,44 @@ impl Watch<'_> {
         let before = self.alarms(&names).await?;
         let age_limit = before.age.as_ref().filter(|alarm| !rings(alarm)).and_then(MetricAlarm::threshold);
         let mut told = before.errors.as_ref().is_some_and(rings);
+        let mut failures = 0;
         loop {
-            let (new, old) = tokio::try_join!(self.numbers(self.new), self.numbers(&self.alias.version))?;
+            let looked =
+                tokio::try_join!(self.numbers(self.new), self.numbers(&self.alias.version), self.alarms(&names));
             let elapsed = Duration::try_from(self.since.duration_until(Timestamp::now())).unwrap_or_default();
-            let verdict = judge(canary, &Sight { new, old, age_limit, elapsed });
-            if verdict != Verdict::Wait {
-                if new.invocations == 0.0 && verdict == Verdict::Promote {
-                    progress::warn(format!(
-                        "version {} was not invoked during its canary, as far as CloudWatch tells",
-                        self.new
+            let left = (canary.time + canary.delay()).saturating_sub(elapsed);
+            match looked {
+                Ok((new, old, alarms)) => {
+                    failures = 0;
+                    let verdict = judge(canary, &Sight { new, old, age_limit, elapsed });
+                    if verdict != Verdict::Wait {
+                        return Ok(verdict);
+                    }
+                    if alarms.errors.as_ref().is_some_and(rings) && !told {
+                        told = true;
+                        progress::warn(format!(
+                            "ErrorAlarm rings; version {} has no more failures than the old one",
+                            self.new
+                        ));
+                    }
+                    progress::say(format!(
+                        "version {}: {} invocations, {} errors, {} with a record undone; {} s left",
+                        self.new,
+                        new.invocations,
+                        new.errors,
+                        new.failed,
+                        left.as_secs()
                     ));
                 }
-                return Ok(verdict);
+                // A look that fails is not the version's fault; several in a row are no watch.
+                Err(error) => {
+                    failures += 1;
+                    if failures == LOOKS {
+                        return Err(error);
+                    }
+                    progress::warn(error.in_one_line());
+                }
             }
-            let alarms = self.alarms(&names).await?;
-            if alarms.errors.as_ref().is_some_and(rings) && !told {
-                told = true;
-                progress::warn(format!("ErrorAlarm rings; version {} has no more failures than the old one", self.new));
-            }
-            let left = canary.time.saturating_sub(elapsed);
-            progress::say(format!(
-                "version {}: {} invocations, {} errors, {} with a record undone; {} s left",
-                self.new,
-                new.invocations,
-                new.errors,
-                new.failed,
-                left.as_secs()
-            ));
             tokio::time::sleep(left.min(INTERVAL).min(canary.time / 4)).await;
         }
     }

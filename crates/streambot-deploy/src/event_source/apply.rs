@@ -2,11 +2,11 @@
 //! in the stream.
 
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::operation::get_event_source_mapping::GetEventSourceMappingOutput;
 use aws_sdk_lambda::types::FunctionResponseType;
 use serde::Serialize;
 
-use super::find::list;
+use super::Described;
+use super::find::{list, read};
 use super::mapping::Mapping;
 use super::plan::{Plan, Removal, Step, Wanted, plan};
 use crate::aws::{Aws, failed};
@@ -35,8 +35,13 @@ pub(crate) struct Connected {
 /// Failed where Lambda refuses, or a mapping does not settle.
 pub(crate) async fn honour_partial_answers(aws: &Aws, plan: &Plan) -> Result<()> {
     let client = Client::new(&aws.config);
-    for step in &plan.mappings {
-        let Step::Update { uuid, report_batch_item_failures: true, .. } = step else { continue };
+    let staying = plan.mappings.iter().filter_map(|step| match step {
+        Step::Update { uuid, report_batch_item_failures: true, .. } => Some(uuid),
+        _ => None,
+    });
+    // What is to be removed invokes the new code until then.
+    let going = plan.remove.iter().filter(|removal| removal.report_batch_item_failures).map(|removal| &removal.uuid);
+    for uuid in staying.chain(going) {
         progress::say(format!("setting ReportBatchItemFailures on event source mapping {uuid}"));
         let request = client
             .update_event_source_mapping()
@@ -44,7 +49,7 @@ pub(crate) async fn honour_partial_answers(aws: &Aws, plan: &Plan) -> Result<()>
             .function_response_types(FunctionResponseType::ReportBatchItemFailures);
         let doing = format!("changing event source mapping {uuid}");
         aws.patience.call(&doing, async || request.clone().send().await).await.map_err(|error| failed(doing, error))?;
-        wait_until_settled(aws, &client, uuid).await?;
+        wait_until_settled(aws, &client, uuid, Known::Honouring).await?;
     }
     Ok(())
 }
@@ -71,7 +76,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn remove(&self, removal: &Removal) -> Result<()> {
-        let Removal { uuid, source, under_way } = removal;
+        let Removal { uuid, source, under_way, .. } = removal;
         if !under_way {
             progress::say(format!("deleting event source mapping {uuid} of {source}"));
             delete(self.aws, &self.client, uuid).await?;
@@ -100,7 +105,7 @@ impl Work<'_> {
             let request = self.client.create_event_source_mapping().event_source_arn(arn).function_name(self.alias());
             let request = Mapping::declared(&wanted.settings).create(request, &wanted.settings);
             let error = match self.aws.patience.call(&doing, async || request.clone().send().await).await {
-                Ok(answer) => return self.settled(&answer.uuid.unwrap_or_default(), wanted).await,
+                Ok(answer) => return self.settled(&answer.uuid.unwrap_or_default(), wanted, Known::New).await,
                 Err(error) => error,
             };
             if !error.as_service_error().is_some_and(|error| error.is_resource_conflict_exception()) {
@@ -122,13 +127,13 @@ impl Work<'_> {
 
     /// Gives a mapping what it lacks, from what it is once it has settled: a change under way may be what is wanted.
     async fn update(&self, uuid: &str, wanted: &Wanted) -> Result<Connected> {
-        let before = wait_until_settled(self.aws, &self.client, uuid).await?;
+        let before = wait_until_settled(self.aws, &self.client, uuid, Known::AsItIs).await?;
         let current = Mapping::told(&before);
         let declared = Mapping::declared(&wanted.settings);
         let changes = current.changes(&declared);
         let reports = before.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures);
         if changes.is_empty() && reports {
-            return self.settled(uuid, wanted).await;
+            return self.settled(uuid, wanted, Known::Honouring).await;
         }
         for change in changes {
             progress::say(format!("changing event source mapping {uuid}, {change}"));
@@ -145,11 +150,11 @@ impl Work<'_> {
             .call(&doing, async || request.clone().send().await)
             .await
             .map_err(|error| failed(doing, error))?;
-        self.settled(uuid, wanted).await
+        self.settled(uuid, wanted, Known::Honouring).await
     }
 
-    async fn settled(&self, uuid: &str, wanted: &Wanted) -> Result<Connected> {
-        let mapping = wait_until_settled(self.aws, &self.client, uuid).await?;
+    async fn settled(&self, uuid: &str, wanted: &Wanted, known: Known) -> Result<Connected> {
+        let mapping = wait_until_settled(self.aws, &self.client, uuid, known).await?;
         Ok(Connected {
             uuid: uuid.to_owned(),
             event_source_arn: wanted.arn.clone(),
@@ -192,56 +197,67 @@ pub(crate) async fn wait_until_gone(aws: &Aws, client: &Client, uuid: &str) -> R
     Ok(())
 }
 
+/// What is known of a mapping that is waited for: what was just asked for may not be told at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing was asked for.
+    AsItIs,
+    /// It was made a moment ago.
+    New,
+    /// It was told to honour partial answers.
+    Honouring,
+}
+
 /// Waits until Lambda is done with a change of a mapping, and tells what it is then.
-///
-/// # Errors
-/// Failed where it stays as it is, or is not there.
-pub(crate) async fn wait_until_settled(aws: &Aws, client: &Client, uuid: &str) -> Result<super::Described> {
+async fn wait_until_settled(aws: &Aws, client: &Client, uuid: &str, known: Known) -> Result<Described> {
     let mut waits = aws.patience.waits();
     loop {
-        let mapping = read(client, uuid).await?.ok_or_else(|| {
-            Error::failed(format!("event source mapping {uuid} was deleted meanwhile")).hint("deploy again")
-        })?;
-        let state = mapping.state().unwrap_or_default();
-        if matches!(state, "Enabled" | "Disabled") {
-            return Ok(mapping);
+        let mapping = read(client, uuid).await?;
+        if mapping.is_none() && known != Known::New {
+            return Err(deleted(uuid));
         }
-        if !waits.wait().await {
-            let reason = mapping.state_transition_reason().unwrap_or("Lambda gives no reason").to_owned();
-            return Err(Error::failed(format!("event source mapping {uuid} stays {state}"))
-                .because(reason)
-                .hint("deploy again once it is Enabled"));
+        let honours = |mapping: &Described| {
+            known != Known::Honouring
+                || mapping.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures)
+        };
+        match mapping {
+            Some(mapping) if matches!(mapping.state(), Some("Enabled" | "Disabled")) && honours(&mapping) => {
+                return Ok(mapping);
+            }
+            mapping if !waits.wait().await => {
+                let Some(mapping) = mapping else { return Err(deleted(uuid)) };
+                let state = mapping.state().unwrap_or_default();
+                let reason = mapping.state_transition_reason().unwrap_or("Lambda gives no reason").to_owned();
+                return Err(Error::failed(format!("event source mapping {uuid} stays {state}"))
+                    .because(reason)
+                    .hint("deploy again once it is Enabled and has ReportBatchItemFailures"));
+            }
+            _ => {}
         }
     }
 }
 
-async fn read(client: &Client, uuid: &str) -> Result<Option<super::Described>> {
-    match client.get_event_source_mapping().uuid(uuid).send().await {
-        Ok(mapping) => Ok(Some(described(mapping))),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => Ok(None),
-        Err(error) => Err(failed(format!("reading event source mapping {uuid}"), error)),
-    }
+fn deleted(uuid: &str) -> Error {
+    Error::failed(format!("event source mapping {uuid} was deleted meanwhile")).hint("deploy again")
 }
 
-/// A mapping as it is listed, of one that was read by its id: the API has a type for each.
-fn described(mapping: GetEventSourceMappingOutput) -> super::Described {
-    super::Described::builder()
-        .set_uuid(mapping.uuid)
-        .set_event_source_arn(mapping.event_source_arn)
-        .set_function_arn(mapping.function_arn)
-        .set_state(mapping.state)
-        .set_state_transition_reason(mapping.state_transition_reason)
-        .set_function_response_types(mapping.function_response_types)
-        .set_batch_size(mapping.batch_size)
-        .set_maximum_batching_window_in_seconds(mapping.maximum_batching_window_in_seconds)
-        .set_parallelization_factor(mapping.parallelization_factor)
-        .set_maximum_retry_attempts(mapping.maximum_retry_attempts)
-        .set_maximum_record_age_in_seconds(mapping.maximum_record_age_in_seconds)
-        .set_bisect_batch_on_function_error(mapping.bisect_batch_on_function_error)
-        .set_tumbling_window_in_seconds(mapping.tumbling_window_in_seconds)
-        .set_destination_config(mapping.destination_config)
-        .set_filter_criteria(mapping.filter_criteria)
-        .set_metrics_config(mapping.metrics_config)
-        .set_kms_key_arn(mapping.kms_key_arn)
-        .build()
+/// Moves mappings that invoke the function itself, as 1.0 made them, to the alias.
+///
+/// # Errors
+/// Failed where Lambda refuses, or one does not settle.
+pub(crate) async fn move_to_alias(aws: &Aws, mappings: &[Described], function: &str) -> Result<()> {
+    let client = Client::new(&aws.config);
+    for uuid in mappings.iter().filter(|mapping| invokes_latest(mapping)).filter_map(Described::uuid) {
+        let doing = format!("moving event source mapping {uuid} to alias `{ALIAS}`");
+        progress::say(&doing);
+        let request = client.update_event_source_mapping().uuid(uuid).function_name(format!("{function}:{ALIAS}"));
+        aws.patience.call(&doing, async || request.clone().send().await).await.map_err(|error| failed(doing, error))?;
+        wait_until_settled(aws, &client, uuid, Known::AsItIs).await?;
+    }
+    Ok(())
+}
+
+/// Whether a mapping invokes `$LATEST`, and so whatever is uploaded at once.
+pub(crate) fn invokes_latest(mapping: &Described) -> bool {
+    matches!(mapping.function_arn().map(|arn| arn.split(':').nth(7)), Some(None | Some("$LATEST")))
 }

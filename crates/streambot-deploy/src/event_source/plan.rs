@@ -33,6 +33,8 @@ pub(crate) struct Removal {
     pub(crate) source: String,
     /// Whether it is being deleted already.
     pub(crate) under_way: bool,
+    /// Whether it ignores partial answers and is to honour them for as long as it is there.
+    pub(crate) report_batch_item_failures: bool,
 }
 
 /// What one mapping needs.
@@ -67,7 +69,7 @@ impl Plan {
 
     /// The steps in words; none where nothing is to be done.
     pub(crate) fn steps(&self, wanted: &[Wanted]) -> Vec<String> {
-        let removals = self.remove.iter().map(|Removal { uuid, source, under_way }| match under_way {
+        let removals = self.remove.iter().map(|Removal { uuid, source, under_way, .. }| match under_way {
             true => format!("wait until event source mapping {uuid} of {source} is deleted"),
             false => format!("delete event source mapping {uuid} of {source}, with its place in the stream"),
         });
@@ -100,6 +102,7 @@ pub(crate) fn plan(
         uuid: mapping.uuid().unwrap_or_default().to_owned(),
         source: source(mapping),
         under_way,
+        report_batch_item_failures: !under_way && !reports(mapping),
     };
     let (going, staying): (Vec<_>, Vec<_>) = existing.iter().partition(|mapping| mapping.state() == Some("Deleting"));
     let mut remove: Vec<_> = going.into_iter().map(|mapping| removal(mapping, true)).collect();
@@ -142,13 +145,16 @@ pub(crate) fn plan(
 }
 
 fn update(mapping: &EventSourceMappingConfiguration, settings: &EventSourceSettings) -> Step {
-    let reports = mapping.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures);
     Step::Update {
         uuid: mapping.uuid().unwrap_or_default().to_owned(),
-        report_batch_item_failures: !reports,
+        report_batch_item_failures: !reports(mapping),
         changes: Mapping::told(mapping).changes(&Mapping::declared(settings)),
         is_busy: !matches!(mapping.state(), Some("Enabled" | "Disabled") | None),
     }
+}
+
+fn reports(mapping: &EventSourceMappingConfiguration) -> bool {
+    mapping.function_response_types().contains(&FunctionResponseType::ReportBatchItemFailures)
 }
 
 /// Whether an ARN is a Kinesis stream's, or that of a consumer of one.

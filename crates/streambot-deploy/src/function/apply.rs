@@ -11,7 +11,7 @@ use aws_sdk_lambda::types::{FunctionCode, FunctionConfiguration, LastUpdateStatu
 use super::alias::{self, Pointing, Refused, Weighted};
 use super::find::get;
 use super::plan::{Plan, is_ours};
-use super::{ALIAS, Configuration, Current, Desired, find, plan, versions};
+use super::{ALIAS, Configuration, Current, Desired, find, plan};
 use crate::aws::{Aws, failed, upload};
 use crate::bundle::{self, Code};
 use crate::canary::Canary;
@@ -32,6 +32,8 @@ pub(crate) struct Deployed {
     pub(crate) version: String,
     /// Whether that version only gets a share of the batches yet.
     pub(crate) under_canary: bool,
+    /// Whether it was published by this deploy.
+    pub(crate) published: bool,
 }
 
 /// Makes the function what it should be, from whatever it is. With `canary`, a new version first gets a share of the batches.
@@ -47,19 +49,42 @@ pub(crate) async fn converge(
 ) -> Result<Deployed> {
     let work = Work { aws, client: Client::new(&aws.config), desired, canary };
     let mut current = current;
-    for _ in 0..ROUNDS {
-        let said = match work.attempt(current.as_ref()).await {
+    let mut said = String::new();
+    for round in 0..ROUNDS {
+        said = match work.attempt(current.as_ref()).await {
             Ok(deployed) => return Ok(deployed),
             Err(Refused::Failed(error)) => return Err(error),
             Err(Refused::Outdated(said)) => said,
         };
+        if round > 0 {
+            tokio::time::sleep(aws.patience.back_off).await;
+        }
         let now = find(aws, desired.name).await?;
         match &now {
             Some(function) if is_ours(current.as_ref(), function, desired) => current = now,
             _ => return Err(someone_else(desired.name, said)),
         }
     }
-    Err(someone_else(desired.name, "it does not settle".to_owned()))
+    match current {
+        // It was not someone else: Lambda cannot carry out what it was asked for.
+        Some(Current { latest, .. }) if latest.state() == Some(&State::Failed) => {
+            Err(not_up(desired.name, "Failed").because(latest.state_reason.unwrap_or(said)))
+        }
+        _ => Err(someone_else(desired.name, said)),
+    }
+}
+
+/// Names by the alias what runs of a function that 1.0 made, whose mapping invokes `$LATEST`: it would be handed each change at once.
+///
+/// # Errors
+/// Failed where Lambda refuses, or someone else changes the function meanwhile.
+pub(crate) async fn name_what_runs(aws: &Aws, current: &Current, desired: &Desired<'_>) -> Result<()> {
+    let work = Work { aws, client: Client::new(&aws.config), desired, canary: None };
+    match work.name_what_runs(&current.latest).await {
+        Ok(()) => Ok(()),
+        Err(Refused::Failed(error)) => Err(error),
+        Err(Refused::Outdated(said)) => Err(someone_else(desired.name, said)),
+    }
 }
 
 fn someone_else(name: &str, said: String) -> Error {
@@ -92,7 +117,7 @@ impl Work<'_> {
         if (!configuration.is_empty() || code || again || publish) && is_busy(&latest) {
             latest = self.wait_until_updated().await?;
         }
-        if !configuration.is_empty() || again {
+        if !configuration.is_empty() {
             for change in &configuration {
                 progress::say(format!("changing function `{name}`, {change}"));
             }
@@ -126,7 +151,7 @@ impl Work<'_> {
 
     fn deployed(&self, latest: &FunctionConfiguration, version: String, under_canary: bool) -> Deployed {
         let arn = without_qualifier(latest.function_arn().unwrap_or_default());
-        Deployed { alias_arn: format!("{arn}:{ALIAS}"), arn, version, under_canary }
+        Deployed { alias_arn: format!("{arn}:{ALIAS}"), arn, version, under_canary, published: false }
     }
 
     async fn create(&self) -> Result<(), Refused> {
@@ -224,10 +249,17 @@ impl Work<'_> {
 
         let alias = current.and_then(|current| current.alias.as_ref());
         let under_canary = self.point(alias, &version).await?;
-        if !under_canary {
-            versions::prune(self.aws, name, self.desired.keep_versions).await;
-        }
-        Ok(self.deployed(latest, version, under_canary))
+        Ok(Deployed { published: true, ..self.deployed(latest, version, under_canary) })
+    }
+
+    /// Names by the alias what runs now, so that it goes on running while the function is changed.
+    async fn name_what_runs(&self, latest: &FunctionConfiguration) -> Result<(), Refused> {
+        let name = self.desired.name;
+        let request = self.client.publish_version().function_name(name).set_revision_id(latest.revision_id.clone());
+        let doing = format!("publishing what runs of `{name}`");
+        let version = self.call(&doing, async || request.clone().send().await).await?.version.unwrap_or_default();
+        progress::say(format!("published version {version} of `{name}`, which runs until the new one is there"));
+        alias::point(self.aws, name, ALIAS, None, Pointing { version: &version, canary: None }).await
     }
 
     /// Moves the alias to the new version, or sends it a share only; tells which.
@@ -241,6 +273,10 @@ impl Work<'_> {
                 alias::point(self.aws, name, ALIAS, Some(alias), to).await?;
                 progress::say(format!("version {version} of `{name}` gets its share: {canary}"));
                 return Ok(true);
+            }
+            (Some(canary), None) => {
+                progress::warn(format!("no canary {canary}: there is no version before {version} to compare it with"));
+                Pointing { version, canary: None }
             }
             (_, Some(alias)) if alias.version == version && alias.canary.is_none() => return Ok(false),
             _ => Pointing { version, canary: None },
@@ -257,7 +293,7 @@ impl Work<'_> {
         self.aws.patience.call(doing, call).await.map_err(|error| {
             let said = error.as_service_error().and_then(|error| {
                 let (code, message) = (error.code()?, error.message().unwrap_or_default());
-                is_outdated(code, message).then(|| format!("{code}: {message}"))
+                is_outdated(code, message).then(|| format!("{doing}: {code}: {message}"))
             });
             match said {
                 Some(said) => Refused::Outdated(said),

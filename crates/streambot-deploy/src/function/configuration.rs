@@ -30,7 +30,8 @@ pub(crate) struct Configuration {
     handler: String,
     /// In MB.
     ephemeral_storage: u32,
-    environment: BTreeMap<String, String>,
+    /// Nothing where it may not be decrypted.
+    environment: Option<BTreeMap<String, String>>,
     kms_key: String,
     layers: Vec<String>,
     subnets: Vec<String>,
@@ -65,7 +66,7 @@ impl Configuration {
             runtime: RUNTIME.as_str().to_owned(),
             handler: HANDLER.to_owned(),
             ephemeral_storage: settings.ephemeral_storage(),
-            environment: settings.environment_variables(),
+            environment: Some(settings.environment_variables()),
             kms_key: settings.kms_key_arn.clone().unwrap_or_default(),
             layers: list(&settings.layers),
             subnets: sorted(list(&settings.subnet_ids)),
@@ -89,7 +90,9 @@ impl Configuration {
             word(logging.and_then(|logging| logging.application_log_level()).map(types::ApplicationLogLevel::as_str)),
             word(logging.and_then(|logging| logging.system_log_level()).map(types::SystemLogLevel::as_str)),
         );
+        let is_hidden = function.environment().is_some_and(|environment| environment.error().is_some());
         let variables = function.environment().and_then(|environment| environment.variables());
+        let variables = variables.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
         Self {
             role: text(function.role()),
             description: text(function.description()),
@@ -98,7 +101,7 @@ impl Configuration {
             runtime: text(function.runtime().map(Runtime::as_str)),
             handler: text(function.handler()),
             ephemeral_storage: function.ephemeral_storage().map_or(512, |storage| storage.size().unsigned_abs()),
-            environment: variables.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            environment: (!is_hidden).then_some(variables),
             kms_key: text(function.kms_key_arn()),
             layers: function.layers().iter().filter_map(|layer| layer.arn().map(str::to_owned)).collect(),
             subnets: sorted(vpc.map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default()),
@@ -114,11 +117,13 @@ impl Configuration {
     /// What has to change for this to become `declared`.
     pub(crate) fn changes(&self, declared: &Self) -> Vec<Change> {
         let mut changes = Change::between(self.shown(), declared.shown());
-        if self.environment != declared.environment {
+        if let (Some(from), Some(to)) = (&self.environment, &declared.environment)
+            && from != to
+        {
             changes.push(Change {
                 setting: "environment-variables",
-                from: self.environment.keys().cloned().collect::<Vec<_>>().join(", "),
-                to: environment_after(&self.environment, &declared.environment),
+                from: from.keys().cloned().collect::<Vec<_>>().join(", "),
+                to: environment_after(from, to),
             });
         }
         // A server that tells no log group at all is not one that lost it.
@@ -171,7 +176,7 @@ impl Configuration {
             .runtime(Runtime::from(self.runtime.as_str()))
             .handler(&self.handler)
             .set_ephemeral_storage((self.ephemeral_storage != 512).then(|| self.storage()))
-            .set_environment((!self.environment.is_empty()).then(|| self.variables()))
+            .set_environment(self.variables().filter(|_| self.environment.as_ref().is_some_and(|all| !all.is_empty())))
             .set_kms_key_arn((!self.kms_key.is_empty()).then(|| self.kms_key.clone()))
             .set_layers((!self.layers.is_empty()).then(|| self.layers.clone()))
             .set_vpc_config((!self.subnets.is_empty()).then(|| self.vpc()))
@@ -195,7 +200,7 @@ impl Configuration {
             .runtime(Runtime::from(self.runtime.as_str()))
             .handler(&self.handler)
             .ephemeral_storage(self.storage())
-            .environment(self.variables())
+            .set_environment(self.variables())
             .kms_key_arn(&self.kms_key)
             .set_layers(changed(self.layers != current.layers).map(|()| self.layers.clone()))
             .set_vpc_config(
@@ -214,8 +219,9 @@ impl Configuration {
         types::EphemeralStorage::builder().size(size).build().unwrap_or_else(|_| unreachable!("its size is given"))
     }
 
-    fn variables(&self) -> types::Environment {
-        types::Environment::builder().set_variables(Some(self.environment.clone().into_iter().collect())).build()
+    fn variables(&self) -> Option<types::Environment> {
+        let variables = self.environment.clone()?.into_iter().collect();
+        Some(types::Environment::builder().set_variables(Some(variables)).build())
     }
 
     /// Without subnets, the value that takes a function out of its VPC.
@@ -358,11 +364,13 @@ pub(super) mod tests {
     #[test]
     fn a_changed_variable_is_named_and_no_value_is_shown() {
         let environment = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+            Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>())
         };
         let before = Configuration { environment: environment(&[("A", "secret"), ("B", "2")]), ..declared(json!({})) };
         let after = Configuration { environment: environment(&[("A", "other"), ("C", "3")]), ..declared(json!({})) };
         assert_eq!(before.changes(&after)[0].to_string(), "environment-variables: A, B → A (changed), C");
+        let hidden = Configuration { environment: None, ..declared(json!({})) };
+        assert!(hidden.changes(&after).is_empty(), "what may not be decrypted is not compared");
     }
 
     #[test]

@@ -10,14 +10,15 @@ use super::ALIAS;
 use super::alias::{self, Alias};
 use crate::aws::{Aws, failed};
 use crate::error::Result;
+use crate::progress;
 
 /// The function as it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Current {
     /// `$LATEST`, what the next version would be.
     pub(crate) latest: FunctionConfiguration,
-    /// Its tags.
-    pub(crate) tags: BTreeMap<String, String>,
+    /// Its tags; nothing where they may not be read.
+    pub(crate) tags: Option<BTreeMap<String, String>>,
     /// The alias, where there is one.
     pub(crate) alias: Option<Alias>,
     /// The version the alias names.
@@ -40,13 +41,14 @@ pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Option<Current>> {
         Some(canary) => get(&client, name, Some(&canary.version)).await?.and_then(|answer| answer.configuration),
         None => None,
     };
-    Ok(Some(Current {
-        latest,
-        tags: answer.tags.into_iter().flatten().collect(),
-        alias,
-        published: published.and_then(|answer| answer.configuration),
-        candidate,
-    }))
+    let tags = match &answer.tags_error {
+        None => Some(answer.tags.into_iter().flatten().collect()),
+        Some(error) => {
+            progress::warn(format!("tags of `{name}` are left alone, they may not be read: {}", error.message()));
+            None
+        }
+    };
+    Ok(Some(Current { latest, tags, alias, published: published.and_then(|answer| answer.configuration), candidate }))
 }
 
 /// Reads the function, or one of its versions; nothing where there is none.

@@ -46,7 +46,7 @@ pub(crate) enum Plan {
     Update {
         /// Settings to change; none leaves the configuration alone.
         configuration: Vec<Change>,
-        /// Whether Lambda could not carry out the last change, or bring the function up: then settings and code are sent again.
+        /// Whether Lambda could not carry out the last change, or bring the function up: then the code is sent again.
         again: bool,
         /// Whether the code or its processor differs and is to be uploaded.
         code: bool,
@@ -90,9 +90,7 @@ impl Plan {
             Self::Update { configuration, again, code, tags, publish: publishes, end_canary } => configuration
                 .iter()
                 .map(|change| format!("change function `{name}`, {change}"))
-                .chain(
-                    again.then(|| format!("send settings and code of `{name}` again, which Lambda could not bring up")),
-                )
+                .chain(again.then(|| format!("send the code of `{name}` again, which Lambda could not bring up")))
                 .chain(tags.keys().map(|tag| format!("set tag `{tag}` of `{name}`")))
                 .chain(code.then_some(upload))
                 .chain(publishes.then_some(publish))
@@ -110,14 +108,15 @@ pub(crate) fn plan(current: Option<&Current>, desired: &Desired<'_>) -> Plan {
     let again = current.latest.state() == Some(&State::Failed)
         || current.latest.last_update_status() == Some(&LastUpdateStatus::Failed);
     let is_right = |version: &Option<FunctionConfiguration>| {
-        version.as_ref().is_some_and(|version| {
-            !code_differs(version, desired) && Configuration::told(version).changes(&desired.configuration).is_empty()
-        })
+        version.as_ref().is_some_and(|version| is_published(version) && is_declared(version, desired))
     };
     let changes = !configuration.is_empty() || code || again;
     let published = current.alias.is_some() && is_right(&current.published);
     let candidate = is_right(&current.candidate);
-    let tags = desired.tags.iter().filter(|(key, value)| current.tags.get(*key) != Some(*value));
+    let tags = desired
+        .tags
+        .iter()
+        .filter(|(key, value)| current.tags.as_ref().is_some_and(|tags| tags.get(*key) != Some(*value)));
     Plan::Update {
         configuration,
         again,
@@ -135,13 +134,34 @@ pub(super) fn is_ours(before: Option<&Current>, now: &Current, desired: &Desired
         function.is_some_and(|function| now.latest.code_sha256() == function.code_sha256())
     };
     let settings = Configuration::told(&now.latest);
+    // An alias that someone else moved, such as by a roll-back, is not moved on.
+    let version = |of: &Current| of.alias.as_ref().map(|alias| (alias.version.clone(), alias.canary.clone()));
+    let is_declared_version = |function: &Option<FunctionConfiguration>| {
+        function.as_ref().is_some_and(|function| is_declared(function, desired))
+    };
+    let alias_is_ours = now.alias.is_none()
+        || before.and_then(version) == version(now)
+        || is_declared_version(&now.published)
+        || is_declared_version(&now.candidate);
+    if !alias_is_ours {
+        return false;
+    }
     match before {
-        None => !code_differs(&now.latest, desired) && settings.changes(&desired.configuration).is_empty(),
+        None => is_declared(&now.latest, desired),
         Some(before) => {
             (code_is(Some(&before.latest)) || !code_differs(&now.latest, desired))
                 && settings.is_between(&Configuration::told(&before.latest), &desired.configuration)
         }
     }
+}
+
+/// Whether it is a version, which nobody can change any more: an alias may name `$LATEST`.
+fn is_published(function: &FunctionConfiguration) -> bool {
+    function.version() != Some("$LATEST")
+}
+
+fn is_declared(function: &FunctionConfiguration, desired: &Desired<'_>) -> bool {
+    !code_differs(function, desired) && Configuration::told(function).changes(&desired.configuration).is_empty()
 }
 
 fn code_differs(current: &FunctionConfiguration, desired: &Desired<'_>) -> bool {
@@ -177,7 +197,10 @@ mod tests {
     fn current(latest: FunctionConfigurationBuilder, published: Option<FunctionConfigurationBuilder>) -> Current {
         Current {
             latest: latest.build(),
-            tags: BTreeMap::from([("team".to_owned(), "seismology".to_owned()), ("cost".to_owned(), "1".to_owned())]),
+            tags: Some(BTreeMap::from([
+                ("team".to_owned(), "seismology".to_owned()),
+                ("cost".to_owned(), "1".to_owned()),
+            ])),
             alias: published.is_some().then(|| Alias {
                 version: "1".to_owned(),
                 canary: None,
@@ -252,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_lambda_could_not_bring_up_is_sent_again() {
-        let again = "send settings and code of `quakes-staging` again, which Lambda could not bring up";
+        let again = "send the code of `quakes-staging` again, which Lambda could not bring up";
         for failed in [right().state(State::Failed), right().last_update_status(LastUpdateStatus::Failed)] {
             assert_eq!(words(&current(failed, Some(right()))), [again, PUBLISH]);
         }
@@ -261,8 +284,10 @@ mod tests {
     #[test]
     fn a_missing_tag_is_set_and_tags_of_others_are_left_alone() {
         let mut untagged = current(right(), Some(right()));
-        untagged.tags.remove("team");
+        untagged.tags = Some(BTreeMap::new());
         assert_eq!(words(&untagged), ["set tag `team` of `quakes-staging`"]);
+        untagged.tags = None;
+        assert!(words(&untagged).is_empty(), "tags that may not be read are left alone");
     }
 
     #[test]
@@ -286,6 +311,13 @@ mod tests {
         for others in [right().memory_size(512).code_sha256("old"), right().code_sha256("theirs"), right().timeout(3)] {
             assert!(!is_ours(Some(&before), &now(others), &desired));
         }
+        let moved = |version: &str, published: FunctionConfigurationBuilder| {
+            let mut moved = current(right().memory_size(256).code_sha256("old"), Some(published));
+            moved.alias.iter_mut().for_each(|alias| alias.version = version.to_owned());
+            moved
+        };
+        assert!(!is_ours(Some(&before), &moved("0", right().timeout(3)), &desired), "someone rolled back");
+        assert!(is_ours(Some(&before), &moved("2", right()), &desired), "an answer was lost");
         assert!(is_ours(None, &now(right()), &desired));
         assert!(!is_ours(None, &now(right().code_sha256("theirs")), &desired));
     }

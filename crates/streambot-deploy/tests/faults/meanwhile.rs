@@ -57,6 +57,22 @@ fn a_deploy_whose_alias_someone_else_has_moved_does_not_move_it_back() -> Result
 }
 
 #[test]
+fn a_rollback_during_a_deploy_is_not_undone() -> Result<()> {
+    let environment = WORLD.environment("rolled-back")?;
+    environment.deploy(Declared::First)?;
+    environment.deploy(Declared::Code)?;
+    environment.proxy.once("UpdateAlias", 1, Fault::HoldBefore);
+    let slow = environment.held(Declared::Other)?;
+    let rolled_back = environment.rollback()?;
+    ensure!(rolled_back.status.success(), "{}", String::from_utf8_lossy(&rolled_back.stderr));
+    environment.proxy.release();
+    let said = failed(&slow.wait_with_output()?, 1)?;
+    assert!(said.contains("someone else changed") && said.contains("alias `current` was changed meanwhile"), "{said}");
+    assert_eq!(environment.state()?["aliases"]["Aliases"][0]["FunctionVersion"], "1");
+    Ok(())
+}
+
+#[test]
 fn two_first_deploys_at_once_leave_one_function_with_one_mapping() -> Result<()> {
     for operation in ["CreateFunction", "CreateAlias", "CreateEventSourceMapping"] {
         let environment = WORLD.environment(&format!("two-{operation}"))?;

@@ -144,6 +144,12 @@ impl Environment<'_> {
         command
     }
 
+    /// Moves the alias back to the version before.
+    pub fn rollback(&self) -> Result<Output> {
+        let mut command = self.world.service.command(["rollback", &self.name]);
+        Ok(command.env("AWS_ENDPOINT_URL", self.proxy.url()).output()?)
+    }
+
     /// Deploys, whatever comes of it.
     pub fn attempt(&self, declared: Declared) -> Result<Output> {
         Ok(self.command(declared).output()?)
