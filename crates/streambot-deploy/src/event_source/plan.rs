@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn a_source_that_is_not_declared_is_refused_and_removed_only_when_told_to() {
         let other = right().uuid("2").event_source_arn(format!("{STREAM}/consumer/quakes:1")).build();
-        let (code, report) = refused(&[other.clone()], &EventSourceSettings::default());
+        let (code, report) = refused(std::slice::from_ref(&other), &EventSourceSettings::default());
         assert_eq!(code, 4);
         assert!(report.contains("by event source mapping 2") && report.contains("--replace-mapping"), "{report}");
 

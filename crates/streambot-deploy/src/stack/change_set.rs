@@ -63,7 +63,7 @@ impl Summary {
     }
 }
 
-/// The capabilities that an error names, such as "Requires capabilities : [CAPABILITY_NAMED_IAM]".
+/// The capabilities that an error names, such as `Requires capabilities : [CAPABILITY_NAMED_IAM]`.
 fn capabilities_in(message: &str) -> Vec<Capability> {
     let words = message.split(|character: char| !(character.is_ascii_uppercase() || character == '_'));
     words.filter(|word| word.starts_with("CAPABILITY_")).map(Capability::from).collect()
