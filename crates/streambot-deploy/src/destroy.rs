@@ -12,6 +12,7 @@ use crate::cli::{self, TargetArguments};
 use crate::confirm::confirm;
 use crate::deployed::{Deployed, StackFound};
 use crate::error::{Error, Result};
+use crate::function::without_qualifier;
 use crate::stack::{self, Retained};
 use crate::{event_source, progress};
 
@@ -207,7 +208,7 @@ impl Removal {
         // A function has at least $LATEST.
         let Some(arn) = versions.first().and_then(|version| version.function_arn()) else { return Ok(None) };
         // A version's ARN is the function's with the version behind it.
-        let arn = arn.split(':').take(7).collect::<Vec<_>>().join(":");
+        let arn = without_qualifier(arn);
         let published = versions.iter().filter_map(|version| version.version()).filter(|version| *version != "$LATEST");
         Ok(Some((arn, published.map(str::to_owned).collect())))
     }

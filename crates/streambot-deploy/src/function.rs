@@ -17,3 +17,21 @@ pub(crate) use settings::{Architecture, FunctionSettings};
 
 /// The alias that the event source mapping invokes; a deploy moves it to the version it published.
 pub(crate) const ALIAS: &str = "current";
+
+/// `arn:aws:lambda:<region>:<account>:function:<name>` of an ARN that may name a version or alias after it.
+pub(crate) fn without_qualifier(arn: &str) -> String {
+    arn.split(':').take(7).collect::<Vec<_>>().join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_loses_its_version_or_alias_and_nothing_else() {
+        let arn = "arn:aws:lambda:us-east-1:123456789012:function:quakes-staging";
+        assert_eq!(without_qualifier(arn), arn);
+        assert_eq!(without_qualifier(&format!("{arn}:7")), arn);
+        assert_eq!(without_qualifier(&format!("{arn}:current")), arn);
+    }
+}

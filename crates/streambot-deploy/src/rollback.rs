@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::aws::Aws;
 use crate::cli::{self, TargetArguments};
 use crate::error::{Error, Result};
-use crate::function::alias::{self, Alias, Pointing, Refused};
+use crate::function::alias::{self, Alias};
 use crate::function::{ALIAS, versions};
 use crate::progress;
 
@@ -66,7 +66,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         moved: to != current.version || current.canary.is_some(),
     };
     if answer.moved {
-        progress::step(format!("moving alias `{ALIAS}` to version {to}"), point(&aws, &name, &current, &to)).await?;
+        progress::step(format!("moving alias `{ALIAS}` to version {to}"), alias::move_to(&aws, &name, &current, &to))
+            .await?;
         progress::say("settings of the event source mapping and the state of windows are as they were");
     }
     cli::print(&answer, arguments.target.answer.output)
@@ -90,22 +91,6 @@ fn choose(current: &Alias, versions: &[u64], to: Option<u64>) -> Result<String> 
         Error::usage(format!("there is no version before {}, which is live", current.version))
             .hint(format!("the versions are {}", listed()))
     })
-}
-
-async fn point(aws: &Aws, name: &str, current: &Alias, to: &str) -> Result<()> {
-    match alias::point(aws, name, ALIAS, Some(current), Pointing { version: to, canary: None }).await {
-        Ok(()) => Ok(()),
-        Err(Refused::Failed(error)) => Err(error),
-        Err(Refused::Outdated(said)) => {
-            let now = alias::find(&Client::new(&aws.config), name, ALIAS).await?;
-            match now {
-                Some(now) if now.version == to && now.canary.is_none() => Ok(()),
-                _ => Err(Error::failed(format!("someone else moved alias `{ALIAS}` of `{name}` meanwhile"))
-                    .because(said)
-                    .hint("see what is live (`streambot-deploy status`), then roll back again")),
-            }
-        }
-    }
 }
 
 /// What a rollback answers.

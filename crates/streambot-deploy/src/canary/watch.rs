@@ -13,7 +13,7 @@ use super::{Canary, LATENESS};
 use crate::aws::{Aws, failed};
 use crate::error::{Error, Result};
 use crate::function::ALIAS;
-use crate::function::alias::{self, Alias, Pointing, Refused, Weighted};
+use crate::function::alias::{self, Alias, Weighted};
 use crate::progress;
 use crate::stack::StackValues;
 
@@ -219,31 +219,11 @@ impl Watch<'_> {
         })
     }
 
-    /// Points the alias to one version, if nobody moved it since the canary was looked up.
+    /// Gives one version all batches.
     async fn point(&self, version: &str) -> Result<()> {
-        let to = Pointing { version, canary: None };
-        match alias::point(self.aws, self.function, ALIAS, Some(self.alias), to).await {
-            Ok(()) => {
-                progress::say(format!("version {version} of `{}` gets all batches", self.function));
-                Ok(())
-            }
-            Err(Refused::Failed(error)) => Err(error),
-            Err(Refused::Outdated(said)) => self.settle(version, said).await,
-        }
-    }
-
-    /// An attempt whose answer was lost may have moved the alias already.
-    async fn settle(&self, version: &str, said: String) -> Result<()> {
-        let lambda = aws_sdk_lambda::Client::new(&self.aws.config);
-        match alias::find(&lambda, self.function, ALIAS).await? {
-            Some(now) if now.version == version && now.canary.is_none() => Ok(()),
-            _ => Err(Error::failed(format!(
-                "someone else moved alias `{ALIAS}` of `{}` during its canary",
-                self.function
-            ))
-            .because(said)
-            .hint("see what is live (`streambot-deploy status`), then deploy again if it is to be yours")),
-        }
+        alias::move_to(self.aws, self.function, self.alias, version).await?;
+        progress::say(format!("version {version} of `{}` gets all batches", self.function));
+        Ok(())
     }
 }
 

@@ -4,8 +4,9 @@
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::AliasRoutingConfiguration;
 
+use super::ALIAS;
 use crate::aws::{Aws, failed};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// An alias as Lambda has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +43,7 @@ pub(crate) enum Refused {
     /// It is not what it was when it was read, in Lambda's words.
     Outdated(String),
     /// Anything else.
-    Failed(crate::error::Error),
+    Failed(Error),
 }
 
 /// Reads an alias; nothing where there is none.
@@ -114,5 +115,24 @@ pub(crate) async fn point(
             Err(Refused::Outdated(format!("alias `{name}` was changed meanwhile")))
         }
         Err(error) => Err(Refused::Failed(failed(doing, error))),
+    }
+}
+
+/// Points the alias to one version, if nobody moved it since `current` was read.
+///
+/// # Errors
+/// Failed where Lambda refuses, or someone else moved it. An attempt whose answer was lost may have moved it already: that is no failure.
+pub(crate) async fn move_to(aws: &Aws, function: &str, current: &Alias, version: &str) -> Result<()> {
+    let to = Pointing { version, canary: None };
+    let said = match point(aws, function, ALIAS, Some(current), to).await {
+        Ok(()) => return Ok(()),
+        Err(Refused::Failed(error)) => return Err(error),
+        Err(Refused::Outdated(said)) => said,
+    };
+    match find(&Client::new(&aws.config), function, ALIAS).await? {
+        Some(now) if now.version == version && now.canary.is_none() => Ok(()),
+        _ => Err(Error::failed(format!("someone else moved alias `{ALIAS}` of `{function}` meanwhile"))
+            .because(said)
+            .hint("see what is live (`streambot-deploy status`), then say again what is to be")),
     }
 }

@@ -11,7 +11,7 @@ use aws_sdk_lambda::types::{FunctionCode, FunctionConfiguration, LastUpdateStatu
 use super::alias::{self, Pointing, Refused, Weighted};
 use super::find::get;
 use super::plan::{Plan, is_ours};
-use super::{ALIAS, Configuration, Current, Desired, find, plan};
+use super::{ALIAS, Configuration, Current, Desired, find, plan, without_qualifier};
 use crate::aws::{Aws, failed, upload};
 use crate::bundle::{self, Code};
 use crate::canary::Canary;
@@ -356,11 +356,6 @@ fn is_busy(function: &FunctionConfiguration) -> bool {
             && function.last_update_status() == Some(&LastUpdateStatus::InProgress)
 }
 
-/// `arn:aws:lambda:<region>:<account>:function:<name>` of an ARN that may name a version or alias after it.
-fn without_qualifier(arn: &str) -> String {
-    arn.split(':').take(7).collect::<Vec<_>>().join(":")
-}
-
 fn not_up(name: &str, state: &str) -> Error {
     Error::failed(format!("function `{name}` did not come up ({state})"))
         .hint("mend what Lambda names, then deploy again")
@@ -393,14 +388,6 @@ async fn did_not_come_up(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_arn_loses_its_version_or_alias_and_nothing_else() {
-        let arn = "arn:aws:lambda:us-east-1:123456789012:function:quakes-staging";
-        assert_eq!(without_qualifier(arn), arn);
-        assert_eq!(without_qualifier(&format!("{arn}:7")), arn);
-        assert_eq!(without_qualifier(&format!("{arn}:current")), arn);
-    }
 
     #[test]
     fn a_function_under_change_is_busy() {

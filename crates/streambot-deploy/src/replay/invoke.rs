@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::aws::{Aws, failed};
 use crate::error::{Error, Result};
-use crate::function::ALIAS;
+use crate::function::{ALIAS, without_qualifier};
 use crate::local::answer::Answer;
 use crate::local::record::Batch;
 
@@ -56,12 +56,12 @@ impl Invoked {
             }
         })?;
         // A server may tell the version that the alias stands for.
-        let function: Vec<&str> = found.function_arn().unwrap_or(name).split(':').take(7).collect();
+        let function = without_qualifier(found.function_arn().unwrap_or(name));
         Ok(Self {
             client,
             aws: aws.clone(),
             name: name.to_owned(),
-            arn: format!("{}:{ALIAS}", function.join(":")),
+            arn: format!("{function}:{ALIAS}"),
             role: found.role().unwrap_or_default().to_owned(),
             timeout: Duration::from_secs(u64::from(found.timeout().unwrap_or(900).unsigned_abs())),
         })
