@@ -287,6 +287,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_answer_as_text_and_as_json() {
+        let path = PathBuf::from("/quakes/build/bundle.zip");
+        let bundle =
+            Bundle { code_sha256: "hash".to_owned(), path: Some(path), ..Bundle::new(vec![0; 4096], 10_240, 2) };
+        insta::assert_snapshot!("text", Bundled::from(&bundle));
+        insta::assert_json_snapshot!("json", Bundled::from(&bundle));
+    }
+
+    #[test]
     fn the_environment_file_says_that_partial_answers_are_honoured_whatever_the_stack_says() {
         let values = StackValues {
             environment: vec![

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use support::Server;
 use support::deployed::Deployed;
+use support::proxy::Call;
 
 /// What a verb prints on standard output, with what differs from run to run named instead.
 fn answer(deployed: &Deployed, arguments: &[&str], output: &str) -> Result<String> {
@@ -39,7 +40,12 @@ async fn of_every_verb_that_changes_something() -> Result<()> {
         }
         Ok(())
     };
+    deployed.proxy.take();
     both("deploy", &["deploy", "staging", "--profile", "dev"])?;
+    // Two unchanged deploys: each reads stack, function and mappings at once, then the Streambot stack, and writes nothing.
+    let calls = deployed.proxy.take();
+    assert!(calls.iter().all(|call| !call.write), "{calls:?}");
+    assert_eq!(Call::depth(&calls), 2 * 2);
     let changed = [
         "staging",
         "--profile",

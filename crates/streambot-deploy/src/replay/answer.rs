@@ -237,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_as_text_and_as_json() {
+        let mut answer = answer();
+        answer.add(&held(3), Outcome::Done { records: 3, removed: true });
+        answer.add(&held(2), Outcome::NotRemoved { records: 2, why: "access is denied".to_owned() });
+        insta::assert_snapshot!("text", answer);
+        insta::assert_json_snapshot!("json", answer);
+    }
+
+    #[test]
     fn a_replay_in_which_all_is_done_is_no_failure_and_tells_what_it_removed() {
         let mut answer = answer();
         answer.add(&held(3), Outcome::Done { records: 3, removed: true });

@@ -156,7 +156,7 @@ fn sort_out(changes: &[Change], parent: &str, replaced: &mut Vec<String>, remove
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use cloudformation::{ChangeAction, PolicyAction, Replacement, ResourceAttribute};
 
@@ -175,7 +175,7 @@ mod tests {
         cloudformation::ResourceChangeDetail::builder().target(target).build()
     }
 
-    fn all() -> Vec<Change> {
+    pub(in super::super) fn all() -> Vec<Change> {
         let mut child = Change::new(&change(ChangeAction::Modify, "Child").build());
         child.nested = vec![
             Change::new(&change(ChangeAction::Remove, "Table").policy_action(PolicyAction::Retain).build()),

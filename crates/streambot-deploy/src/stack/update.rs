@@ -248,3 +248,21 @@ fn end_at(mut interrupts: Interrupts) {
         std::process::exit(130);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_as_text_and_as_json() {
+        let updated = Updated {
+            stack: "quakes-staging".to_owned(),
+            id: "arn:stack".to_owned(),
+            result: Outcome::Updated,
+            status: "UPDATE_COMPLETE".to_owned(),
+            changes: change::tests::all(),
+        };
+        insta::assert_snapshot!("text", updated);
+        insta::assert_json_snapshot!("json", updated);
+    }
+}
