@@ -54,7 +54,7 @@ impl Deployed {
             Err(error) => {
                 progress::warn(format!(
                     "going by the function's name alone, since its stack cannot be read: {}",
-                    error.report().trim_start_matches("error: ")
+                    error.in_one_line()
                 ));
                 StackFound::Unreadable
             }
