@@ -14,16 +14,17 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use clap::Args;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::aws::Aws;
-use crate::cli::BundleArguments;
+use crate::aws::{Aws, AwsArguments};
 use crate::error::{Error, Result};
-use crate::function::Architecture;
-use crate::service::{Service, SettingsFlags};
+use crate::function::{Architecture, FunctionSettings};
+use crate::service::{Service, ServiceArguments, SettingsFlags};
 use crate::stack::StackValues;
-use crate::{cli, dotenv, progress, stack};
+use crate::verb::{self, AnswerArguments};
+use crate::{dotenv, progress, stack};
 use archive::Entry;
 pub(crate) use place::{Code, place};
 pub(crate) use size::{size, size_change};
@@ -231,6 +232,25 @@ fn lock(service: &Service) -> Result<File> {
     Ok(file)
 }
 
+/// What a bundle is told.
+#[derive(Debug, Args)]
+pub(crate) struct BundleArguments {
+    /// Environment whose stack values go into the bundle's .env [default: none, and no .env]
+    pub(crate) environment: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) answer: AnswerArguments,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArguments,
+
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+
+    #[command(flatten, next_help_heading = "Function")]
+    pub(crate) function: FunctionSettings,
+}
+
 /// The verb `bundle`: as far as a deploy goes without changing anything on AWS.
 ///
 /// # Errors
@@ -250,7 +270,7 @@ pub(crate) async fn run(arguments: BundleArguments) -> Result<()> {
     };
     let profile = arguments.service.profile.as_deref();
     let bundle = make(&service, profile, values.as_ref(), Keep::Files)?;
-    cli::print(&Bundled::from(&bundle), arguments.answer.output)
+    verb::print(&Bundled::from(&bundle), arguments.answer.output)
 }
 
 /// What the verb `bundle` answers.

@@ -1,20 +1,12 @@
 //! The command line: arguments in, one verb called. It refuses to know how a verb does its work.
 
-use std::fmt;
-use std::io::Write as _;
-use std::ops::ControlFlow;
-use std::path::PathBuf;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-
-use serde::Serialize;
-
-use crate::aws::AwsArguments;
-use crate::canary::Canary;
+use crate::bundle::BundleArguments;
+use crate::deploy::DeployArguments;
 use crate::error::{Error, Result};
 use crate::pause::Wanted;
 use crate::progress;
-use crate::service::{PackageArguments, Service, ServiceArguments, SettingsFlags};
 
 /// Deploy a Kinesis consumer to AWS Lambda with one command, and run it on a laptop first.
 #[derive(Debug, Parser)]
@@ -96,131 +88,6 @@ fn of_a_bundle(flag: clap::Arg) -> clap::Arg {
     flag.hide(is_functions && !is_bundles)
 }
 
-/// What a deploy is told.
-#[derive(Debug, Args)]
-pub(crate) struct DeployArguments {
-    /// Environment to deploy to; the stack and the function are named after the package and it
-    #[arg(required = true)]
-    environment: Option<String>,
-
-    /// Say what would be done, and change nothing on AWS
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-
-    /// Give a new version a share of the batches first, and all of them once it has done well for a time, such as 10%/5m
-    #[arg(long, value_name = "SHARE/TIME")]
-    pub(crate) canary: Option<Canary>,
-
-    /// Delete a mapping that reads another stream, or began elsewhere, than is declared, with its place in the stream, and make
-    /// a new one
-    #[arg(long)]
-    pub(crate) replace_mapping: bool,
-
-    /// Zip to deploy instead of building the service, such as another deploy's build/bundle.zip
-    ///
-    /// The stack's values are put into it: its .env is replaced by the environment's, so that one zip is built once and deployed to one
-    /// environment after another. All else in it stays as it is; the file itself and the package are not changed.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) bundle: Option<PathBuf>,
-
-    /// Template of the stack, which is created or updated first, as `stack` does
-    #[arg(long, value_name = "FILE")]
-    pub(crate) stack: Option<PathBuf>,
-
-    #[command(flatten)]
-    pub(crate) change: crate::stack::ChangeArguments,
-
-    #[command(flatten)]
-    pub(crate) answer: AnswerArguments,
-
-    #[command(flatten)]
-    pub(crate) service: ServiceArguments,
-
-    #[command(flatten)]
-    pub(crate) aws: AwsArguments,
-
-    #[command(flatten)]
-    pub(crate) settings: SettingsFlags,
-}
-
-/// Which deployed service is meant, alike for every verb that looks at one or changes it.
-#[derive(Debug, Args)]
-pub(crate) struct TargetArguments {
-    /// Environment of the service; its stack and function are named after the package and it
-    pub(crate) environment: String,
-
-    #[command(flatten)]
-    pub(crate) answer: AnswerArguments,
-
-    #[command(flatten)]
-    pub(crate) package: PackageArguments,
-
-    #[command(flatten)]
-    pub(crate) aws: AwsArguments,
-}
-
-impl TargetArguments {
-    /// The service with the settings of the environment, and the name its stack and function have there.
-    ///
-    /// # Errors
-    /// Those of the service's manifest and settings.
-    pub(crate) fn service(&self) -> Result<(Service, String)> {
-        let arguments = ServiceArguments { package: self.package.clone(), ..ServiceArguments::default() };
-        let service = Service::load(&arguments, Some(&self.environment), &SettingsFlags::default())?;
-        let name = service.stack_name(&self.environment)?;
-        Ok((service, name))
-    }
-}
-
-/// How a verb answers, alike for every verb that talks to AWS.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct AnswerArguments {
-    /// How the result is printed on standard output
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: Output,
-
-    /// Tell warnings and errors only, no progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
-}
-
-/// What a bundle is told.
-#[derive(Debug, Args)]
-pub(crate) struct BundleArguments {
-    /// Environment whose stack values go into the bundle's .env [default: none, and no .env]
-    pub(crate) environment: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) answer: AnswerArguments,
-
-    #[command(flatten)]
-    pub(crate) service: ServiceArguments,
-
-    #[command(flatten)]
-    pub(crate) aws: AwsArguments,
-
-    #[command(flatten, next_help_heading = "Function")]
-    pub(crate) function: crate::function::FunctionSettings,
-}
-
-/// How a verb's result is printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// One `name: value` a line.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
-}
-
-impl DeployArguments {
-    /// The environment, which the parser requires. It is optional in the type because the short form stands beside the verbs, whose
-    /// calls have none.
-    pub(crate) fn environment(&self) -> &str {
-        self.environment.as_deref().unwrap_or_default()
-    }
-}
-
 /// Reads the process's arguments and runs the verb they ask for. The parser itself answers `--help` and bad usage, with exit code 2.
 pub(crate) async fn run() -> Result<()> {
     let cli = Cli::parse();
@@ -261,39 +128,6 @@ fn refuse_a_verb(environment: &str) -> Result<()> {
         "write `streambot-deploy {environment} …`; \
          an environment of that name is deployed by `streambot-deploy deploy {environment}`"
     )))
-}
-
-/// Prints a verb's answer on standard output.
-///
-/// # Errors
-/// Failed where standard output cannot be written.
-pub(crate) fn print<T: Serialize + fmt::Display>(answer: &T, output: Output) -> Result<()> {
-    let text = match output {
-        Output::Text => answer.to_string(),
-        Output::Json => serde_json::to_string_pretty(answer)
-            .map_err(|error| Error::failed("writing the result as JSON").because(error))?,
-    };
-    write_out(&format!("{text}\n"))
-}
-
-/// Writes to standard output. Whoever reads it may stop early, as `head` does; that is no failure.
-///
-/// # Errors
-/// Failed where standard output cannot be written.
-pub(crate) fn write_out(text: &str) -> Result<()> {
-    offer(text).map(drop)
-}
-
-/// Writes to standard output, and breaks once nobody reads it any more: what goes on for ever is to end then.
-///
-/// # Errors
-/// Failed where standard output cannot be written.
-pub(crate) fn offer(text: &str) -> Result<ControlFlow<()>> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        Err(error) => Err(Error::failed("writing the result").because(error)),
-    }
 }
 
 #[cfg(test)]

@@ -2,21 +2,23 @@
 //! any of them is done.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use aws_sdk_lambda::Client;
+use clap::Args;
 use serde::Serialize;
 
-use crate::aws::Aws;
+use crate::aws::{Aws, AwsArguments};
 use crate::bundle::{Bundle, Keep};
 use crate::canary::Canary;
-use crate::cli::DeployArguments;
 use crate::error::{Error, Result};
 use crate::event_source::{Connected, Described, Wanted};
 use crate::function::{Configuration, Current, Desired};
 use crate::log_group::Retention;
-use crate::service::{Origin, Service};
-use crate::stack::{StackArguments, StackValues};
-use crate::{bundle, canary, cli, event_source, function, log_group, preflight, progress, stack};
+use crate::service::{Origin, Service, ServiceArguments, SettingsFlags};
+use crate::stack::{ChangeArguments, StackArguments, StackValues};
+use crate::verb::{self, AnswerArguments};
+use crate::{bundle, canary, event_source, function, log_group, preflight, progress, stack};
 
 /// What stands below the flags in the help.
 pub(crate) const AFTER_HELP: &str = "\
@@ -37,6 +39,61 @@ Exit codes:
   2  bad usage or settings
   3  the stack is not there
   4  a mapping would be deleted (--replace-mapping), or a change of the stack was not confirmed";
+
+/// What a deploy is told.
+#[derive(Debug, Args)]
+pub(crate) struct DeployArguments {
+    /// Environment to deploy to; the stack and the function are named after the package and it
+    #[arg(required = true)]
+    environment: Option<String>,
+
+    /// Say what would be done, and change nothing on AWS
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Give a new version a share of the batches first, and all of them once it has done well for a time, such as 10%/5m
+    #[arg(long, value_name = "SHARE/TIME")]
+    pub(crate) canary: Option<Canary>,
+
+    /// Delete a mapping that reads another stream, or began elsewhere, than is declared, with its place in the stream, and make
+    /// a new one
+    #[arg(long)]
+    pub(crate) replace_mapping: bool,
+
+    /// Zip to deploy instead of building the service, such as another deploy's build/bundle.zip
+    ///
+    /// The stack's values are put into it: its .env is replaced by the environment's, so that one zip is built once and deployed to one
+    /// environment after another. All else in it stays as it is; the file itself and the package are not changed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
+
+    /// Template of the stack, which is created or updated first, as `stack` does
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stack: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) change: ChangeArguments,
+
+    #[command(flatten)]
+    pub(crate) answer: AnswerArguments,
+
+    #[command(flatten)]
+    pub(crate) service: ServiceArguments,
+
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+
+    #[command(flatten)]
+    pub(crate) settings: SettingsFlags,
+}
+
+impl DeployArguments {
+    /// The environment, which the parser requires. It is optional in the type because the short form stands beside the verbs, whose
+    /// calls have none.
+    pub(crate) fn environment(&self) -> &str {
+        self.environment.as_deref().unwrap_or_default()
+    }
+}
 
 /// Deploys the service to one environment, or says what that would do.
 ///
@@ -84,7 +141,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         steps.extend(arguments.canary.map(|canary| format!("watch the new version get its share first: {canary}")));
         steps.extend(retention.and_then(|retention| retention.steps(log_group)));
         steps.extend(mapping_plan.steps(&wanted));
-        return cli::print(&Planned { stack: &name, steps }, arguments.answer.output);
+        return verb::print(&Planned { stack: &name, steps }, arguments.answer.output);
     }
     check_role(&aws, current.as_ref(), &desired, &sources, arguments.canary.as_ref()).await?;
     warn_of_queues(&aws, &wanted, &mappings).await;
@@ -116,7 +173,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
         role: desired.configuration.role(),
         unchanged,
     };
-    cli::print(&answer, arguments.answer.output)
+    verb::print(&answer, arguments.answer.output)
 }
 
 /// Creates or updates the stack first, where a template is given for it.

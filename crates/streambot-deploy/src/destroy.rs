@@ -8,12 +8,12 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::aws::{Aws, failed};
-use crate::cli::{self, TargetArguments};
 use crate::confirm::confirm;
 use crate::deployed::{Deployed, StackFound};
 use crate::error::{Error, Result};
 use crate::function::without_qualifier;
 use crate::stack::{self, Retained};
+use crate::verb::{self, TargetArguments};
 use crate::{event_source, progress};
 
 /// What `destroy --help` says beyond the flags.
@@ -92,7 +92,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             format!("{physical_id} ({logical_id}, {kind}), which the stack's template retains")
         }));
     }
-    cli::print(&found, arguments.target.answer.output)
+    verb::print(&found, arguments.target.answer.output)
 }
 
 /// What is there to remove, and, once it is removed, the answer.

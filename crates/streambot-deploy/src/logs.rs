@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::again::again;
 use crate::aws::{Aws, Seconds};
-use crate::cli::{self, Output, TargetArguments};
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::time::Time;
+use crate::verb::{self, Output, TargetArguments};
 
 use events::Event;
 use objects::{Line, LogObject, Place};
@@ -115,7 +115,7 @@ async fn look_at_group(aws: &Aws, group: &str, arguments: &Arguments, seen: &mut
             text.push('\n');
             seen.saw(&event);
         }
-        cli::offer(&text)
+        verb::offer(&text)
     };
     let looked = events::read(aws, group, from, arguments.filter.as_deref(), print).await?;
     seen.looked();
@@ -129,7 +129,7 @@ async fn look_at_objects(place: &Place, arguments: &Arguments, seen: &mut Seen) 
     let mut contents = stream::iter(objects).map(read).buffered(READ_AT_ONCE);
     while let Some((contents, object)) = contents.try_next().await? {
         let text = of_object(place, &object, &contents.unwrap_or_default(), arguments)?;
-        if cli::offer(&text)?.is_break() {
+        if verb::offer(&text)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         seen.saw(&object);

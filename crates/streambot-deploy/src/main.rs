@@ -27,6 +27,7 @@ mod stack;
 mod status;
 mod template;
 mod time;
+mod verb;
 
 use std::process::ExitCode;
 

@@ -9,10 +9,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::aws::{Aws, failed};
-use crate::cli::{self, TargetArguments};
 use crate::deployed::{Deployed, described};
 use crate::error::{Error, Result};
 use crate::progress;
+use crate::verb::{self, TargetArguments};
 
 /// What `pause --help` says beyond the flags.
 pub(crate) const AFTER_PAUSE: &str = "\
@@ -118,7 +118,7 @@ pub(crate) async fn run(arguments: Arguments, wanted: Wanted) -> Result<()> {
             "records wait in the stream until `resume`; they are lost once they are older than its retention",
         );
     }
-    cli::print(&Answer { function: name, event_source_mappings: mappings }, arguments.target.answer.output)
+    verb::print(&Answer { function: name, event_source_mappings: mappings }, arguments.target.answer.output)
 }
 
 /// Brings one mapping into the state that is wanted.

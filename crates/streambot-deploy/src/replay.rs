@@ -24,7 +24,6 @@ use self::invoke::{Invoked, in_a_line};
 use self::place::Place;
 use self::source::{Key, Source};
 use crate::aws::Aws;
-use crate::cli::{self, TargetArguments};
 use crate::confirm::confirm;
 use crate::deployed::Deployed;
 use crate::error::{Error, Result};
@@ -32,6 +31,7 @@ use crate::local::event::EventWriter;
 use crate::local::filter::{Constants, Filter, Patterns, ShardFilter};
 use crate::local::record::Batch;
 use crate::progress;
+use crate::verb::{self, TargetArguments};
 
 /// What `replay --help` says beyond the flags.
 pub(crate) const AFTER_HELP: &str = "\
@@ -126,7 +126,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let played = replay.play(chosen, &arguments, &mut answer).await;
     replay.release(every, answer.removed()).await;
     played?;
-    cli::print(&answer, arguments.target.answer.output)?;
+    verb::print(&answer, arguments.target.answer.output)?;
     answer.verdict()
 }
 

@@ -7,11 +7,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::aws::Aws;
-use crate::cli::{self, TargetArguments};
 use crate::error::{Error, Result};
 use crate::function::alias::{self, Alias};
 use crate::function::{ALIAS, versions};
 use crate::progress;
+use crate::verb::{self, TargetArguments};
 
 /// What stands below the flags in the help.
 pub(crate) const AFTER_HELP: &str = "\
@@ -70,7 +70,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
             .await?;
         progress::say("settings of the event source mapping and the state of windows are as they were");
     }
-    cli::print(&answer, arguments.target.answer.output)
+    verb::print(&answer, arguments.target.answer.output)
 }
 
 /// The version to go to.

@@ -17,9 +17,9 @@ pub(crate) use stack::find as find_stack;
 
 use crate::again::again;
 use crate::aws::{Aws, Seconds};
-use crate::cli::{self, Output, TargetArguments};
 use crate::error::{Error, Result};
 use crate::progress;
+use crate::verb::{self, Output, TargetArguments};
 
 /// What stands below the flags in the help.
 pub(crate) const AFTER_HELP: &str = "\
@@ -97,7 +97,7 @@ fn show(status: &Status, output: Output, place: Place) -> Result<ControlFlow<()>
         Output::Text => format!("{}\n", status.text(place.colors)),
         Output::Json => format!("{}\n", json(status, place)?),
     };
-    cli::offer(&text)
+    verb::offer(&text)
 }
 
 /// Empties the terminal's window and goes to its beginning.

@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 use streambot_infra::{Document, Streambot, Template};
 
-use crate::cli::write_out;
 use crate::error::{Error, Result};
+use crate::verb::write_out;
 
 /// What a template is asked for.
 #[derive(Debug, Args)]

@@ -68,11 +68,11 @@ use self::task_root::TaskRoot;
 use self::watch::Origin;
 use crate::aws::{self, RegionArguments};
 use crate::bundle::build;
-use crate::cli::Output;
 use crate::error::{Error, Result};
 use crate::event_source::{EventSourceSettings, FilterPattern, StartingPosition};
 use crate::function::FunctionSettings;
 use crate::service::{Service, ServiceArguments, SettingsFlags};
+use crate::verb::Output;
 
 /// How old a record may get where the mapping sets no limit: the retention a stream has by default, 24 hours.
 const DEFAULT_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);

@@ -26,9 +26,9 @@ use super::shard::{Progress, Shard, Shared};
 use super::source::{Layout, Source, Stream};
 use super::summary::{Summary, counted};
 use super::watch::Origin;
-use crate::cli::Output;
 use crate::error::{Error, Result};
 use crate::event_source::EventSourceSettings;
+use crate::verb::Output;
 
 /// Bytes of encoded records that may wait between the source and the shards.
 const READ_AHEAD: usize = 64 * 1024 * 1024;

@@ -7,9 +7,9 @@ use clap::Args;
 use super::parameters::Given;
 use super::update;
 use crate::aws::Aws;
-use crate::cli::{self, TargetArguments};
 use crate::error::Result;
 use crate::progress;
+use crate::verb::{self, TargetArguments};
 
 pub(crate) const AFTER_HELP: &str = "\
 Example:
@@ -72,5 +72,5 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let (_, name) = arguments.target.service()?;
     let aws = Aws::connect(&arguments.target.aws).await;
     let updated = update(&aws, &name, &arguments.stack).await?;
-    cli::print(&updated, arguments.target.answer.output)
+    verb::print(&updated, arguments.target.answer.output)
 }
