@@ -108,7 +108,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     update_stack(&aws, &name, &arguments).await?;
     let retention = retention(&service, &name)?;
     let reading = format!("reading stack, function and mappings of `{name}`");
-    let Found { values, current, mappings, log_group } =
+    let Found { values, current, mut mappings, log_group } =
         progress::step(reading, find(&aws, &name, &service, retention.as_ref())).await?;
     refuse_the_stacks_group(&service, &values, retention.as_ref())?;
     let wanted = wanted(&service, &values)?;
@@ -116,8 +116,6 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     for warning in wanted.iter().flat_map(|wanted| wanted.settings.warnings()) {
         progress::warn(warning);
     }
-    let lambda = Client::new(&aws.config);
-    let mut mappings = mappings;
     let mut mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
 
     let keep = if arguments.dry_run { Keep::Temporary } else { Keep::Files };
@@ -129,7 +127,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let function_plan = function::plan(current.as_ref(), &desired);
     if !(function_plan.is_empty() && mapping_plan.is_empty()) {
         // By its names alone a mapping of another version is not found, and there must never be two.
-        mappings = event_source::list(&lambda, &name, &sources).await?;
+        mappings = event_source::list(&Client::new(&aws.config), &name, &sources).await?;
         mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
     }
     if function_plan.uploads() {

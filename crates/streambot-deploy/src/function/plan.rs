@@ -130,10 +130,6 @@ pub(crate) fn plan(current: Option<&Current>, desired: &Desired<'_>) -> Plan {
 /// Whether what a function has become since it was read is this deploy's own doing, or nobody's: a call whose answer was lost may have
 /// been carried out.
 pub(super) fn is_ours(before: Option<&Current>, now: &Current, desired: &Desired<'_>) -> bool {
-    let code_is = |function: Option<&FunctionConfiguration>| {
-        function.is_some_and(|function| now.latest.code_sha256() == function.code_sha256())
-    };
-    let settings = Configuration::told(&now.latest);
     // An alias that someone else moved, such as by a roll-back, is not moved on.
     let version = |of: &Current| of.alias.as_ref().map(|alias| (alias.version.clone(), alias.canary.clone()));
     let is_declared_version = |function: &Option<FunctionConfiguration>| {
@@ -149,8 +145,9 @@ pub(super) fn is_ours(before: Option<&Current>, now: &Current, desired: &Desired
     match before {
         None => is_declared(&now.latest, desired),
         Some(before) => {
-            (code_is(Some(&before.latest)) || !code_differs(&now.latest, desired))
-                && settings.is_between(&Configuration::told(&before.latest), &desired.configuration)
+            let same_code = now.latest.code_sha256() == before.latest.code_sha256();
+            let (was, is) = (Configuration::told(&before.latest), Configuration::told(&now.latest));
+            (same_code || !code_differs(&now.latest, desired)) && is.is_between(&was, &desired.configuration)
         }
     }
 }
