@@ -74,8 +74,9 @@ impl Stack {
 
     /// `stack staging --template stack.json` on a terminal, where `keys` are typed at the question: its exit code, and what was shown.
     fn answers(&self, keys: &str) -> Result<(Option<i32>, String)> {
-        let call =
-            [env!("CARGO_BIN_EXE_streambot-deploy"), "stack staging --template stack.json --back-off 0.05"].join(" ");
+        // `exec`: a shell left in between is interrupted too, and dash then answers 130 for itself.
+        let program = env!("CARGO_BIN_EXE_streambot-deploy");
+        let call = format!("exec {program} stack staging --template stack.json --back-off 0.05");
         let settings = self.service.command::<&str>([]);
         let mut terminal = Command::new("script");
         for (name, value) in settings.get_envs() {
