@@ -35,12 +35,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 
-use crate::aggregation;
 use crate::context::Context;
+use crate::event::{self, Batch};
 use crate::function::Function;
 use crate::handler::Handler;
 use crate::logs::Format;
-use crate::metrics;
+use crate::{Error, aggregation, metrics};
 
 const STREAM_ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/test";
 const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:test";
@@ -237,6 +237,24 @@ pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, cond
     };
     let metrics = serde_json::from_str(&finished.metrics).unwrap_or_default();
     Answer { answer, logs: lines.text(), metrics }
+}
+
+/// The batch that a handler is given for the bytes of an event, such as one that was recorded.
+///
+/// ```
+/// use streambot_runtime::testing::{decode, records};
+///
+/// let batch = decode(records(["a", "b"]).to_json())?;
+/// assert_eq!(batch.iter().map(|record| record.data().to_vec()).collect::<Vec<_>>(), [b"a", b"b"]);
+/// # Ok::<(), streambot_runtime::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// When the bytes are no event of a Kinesis event source mapping. A record that cannot be read is one of the batch's all
+/// the same; [`each`](crate::each) and [`batch`](crate::batch) take it for a failed one.
+pub fn decode(body: impl Into<Bytes>) -> Result<Batch, Error> {
+    Ok(event::decode(body.into())?)
 }
 
 /// What Lambda is told of an invocation, and what the invocation left behind.
