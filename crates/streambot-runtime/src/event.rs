@@ -8,7 +8,9 @@ mod compact;
 mod general;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -16,6 +18,9 @@ use serde_json::value::RawValue;
 use self::general::RawEvent;
 use crate::aggregation;
 use crate::record::Record;
+
+/// So that 32 bits count the bytes of body and arena, which is never the larger one. Lambda's own limit is 6 MB.
+const MOST_BYTES: usize = i32::MAX as usize;
 
 /// The records of one invocation: all of one shard, in the order of their sequence numbers.
 ///
@@ -99,12 +104,12 @@ impl Batch {
     pub fn deaggregated(self) -> Batch {
         let event = Arc::clone(&self.event);
         let may_be_aggregate = |entry: &Entry| aggregation::begins_with_magic(event.bytes(entry.data));
-        if !event.entries[..self.len].iter().any(may_be_aggregate) {
+        if !self.entries().iter().any(may_be_aggregate) {
             return self;
         }
         let unpack = |entry: &Entry| aggregation::unpack(&event.shared(entry.data));
         let mut entries = Vec::with_capacity(self.len);
-        for (index, entry) in event.entries[..self.len].iter().enumerate() {
+        for (index, entry) in self.entries().iter().enumerate() {
             let Some((records, damage)) = unpack(entry) else {
                 entries.push(entry.clone());
                 continue;
@@ -140,9 +145,19 @@ impl Batch {
 
     /// The batch up to its first unreadable record, and that record.
     pub(crate) fn split_at_fault(&self) -> (Batch, Option<Record>) {
-        let fault = self.iter().find(|record| record.fault().is_some());
-        let len = fault.as_ref().map_or(self.len, Record::index);
-        (Batch { len, ..self.clone() }, fault)
+        let fault = self.entries().iter().position(|entry| entry.fault.is_some());
+        let len = fault.unwrap_or(self.len);
+        (Batch { len, ..self.clone() }, fault.and_then(|index| self.get(index)))
+    }
+
+    /// When the oldest of the readable records arrived.
+    pub(crate) fn oldest_arrival(&self) -> Option<SystemTime> {
+        let readable = self.entries().iter().filter(|entry| entry.fault.is_none());
+        readable.map(|entry| entry.arrival).min().map(|arrival| UNIX_EPOCH + Duration::from_millis(arrival))
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.event.entries[..self.len]
     }
 }
 
@@ -216,7 +231,7 @@ pub(crate) enum EventError {
          remove that other trigger from the function"
     )]
     OtherSource { index: usize, source_name: String },
-    #[error("failed to read the invocation's event: its {0} bytes are more than the 4 GiB an event may have")]
+    #[error("failed to read the invocation's event: its {0} bytes are more than the 2 GiB an event may have")]
     TooLarge(usize),
 }
 
@@ -255,22 +270,15 @@ pub(crate) struct Entry {
     pub(crate) fault: Option<Box<RecordFault>>,
 }
 
-/// A range of bytes in one of the event's two buffers.
+/// A range of bytes in the event's two buffers, counted as if the arena stood behind the body.
 #[derive(Clone, Copy)]
 pub(crate) struct Span {
-    buffer: Buffer,
     start: u32,
     end: u32,
 }
 
-#[derive(Clone, Copy)]
-enum Buffer {
-    Body,
-    Arena,
-}
-
 impl Span {
-    const EMPTY: Span = Span { buffer: Buffer::Arena, start: 0, end: 0 };
+    const EMPTY: Span = Span { start: 0, end: 0 };
 }
 
 impl Event {
@@ -279,20 +287,19 @@ impl Event {
     }
 
     pub(crate) fn bytes(&self, span: Span) -> &[u8] {
-        let buffer = match span.buffer {
-            Buffer::Body => &self.body[..],
-            Buffer::Arena => &self.arena[..],
-        };
-        &buffer[span.start as usize..span.end as usize]
+        let (buffer, range) = self.place(span);
+        &buffer[range]
     }
 
     /// The same bytes, as a share of the buffer they stand in.
     fn shared(&self, span: Span) -> Bytes {
-        let buffer = match span.buffer {
-            Buffer::Body => &self.body,
-            Buffer::Arena => &self.arena,
-        };
-        buffer.slice(span.start as usize..span.end as usize)
+        let (buffer, range) = self.place(span);
+        buffer.slice(range)
+    }
+
+    fn place(&self, span: Span) -> (&Bytes, Range<usize>) {
+        let (start, end, body) = (span.start as usize, span.end as usize, self.body.len());
+        if start < body { (&self.body, start..end) } else { (&self.arena, start - body..end - body) }
     }
 
     /// Where a share of the arena stands in it.
@@ -300,8 +307,8 @@ impl Event {
         if share.is_empty() {
             return Span::EMPTY;
         }
-        let start = share.as_ptr() as usize - self.arena.as_ptr() as usize;
-        Span { buffer: Buffer::Arena, start: start as u32, end: (start + share.len()) as u32 }
+        let start = self.body.len() + share.as_ptr() as usize - self.arena.as_ptr() as usize;
+        Span { start: start as u32, end: (start + share.len()) as u32 }
     }
 
     pub(crate) fn text(&self, span: Span) -> &str {
@@ -316,7 +323,7 @@ impl Event {
 /// Lambda writes one layout, which is [read in one pass](compact); what differs from it is read by [serde](general), to
 /// the same result.
 pub(crate) fn decode(body: Bytes) -> Result<Batch, EventError> {
-    if u32::try_from(body.len()).is_err() {
+    if body.len() > MOST_BYTES {
         return Err(EventError::TooLarge(body.len()));
     }
     let mut decoder = Decoder::new(&body);

@@ -102,7 +102,5 @@ fn diagnostic(kind: &str, error: &(dyn std::error::Error + 'static)) -> Diagnost
 
 /// How old the oldest record was when the event arrived.
 fn iterator_age(batch: &Batch, now: SystemTime) -> Option<Duration> {
-    let readable = batch.iter().filter(|record| record.fault().is_none());
-    let oldest = readable.map(|record| record.approximate_arrival()).min()?;
-    Some(now.duration_since(oldest).unwrap_or_default())
+    Some(now.duration_since(batch.oldest_arrival()?).unwrap_or_default())
 }

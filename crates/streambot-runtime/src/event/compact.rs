@@ -6,7 +6,7 @@ use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use super::general::RawEvent;
-use super::{Buffer, Decoder, Entry, EventError, Span};
+use super::{Decoder, Entry, EventError, Span};
 
 const OPENING: &[u8] = br#"{"Records":["#;
 const KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":""#;
@@ -17,17 +17,21 @@ const ARRIVAL: &[u8] = br#"","approximateArrivalTimestamp":"#;
 const ENCRYPTION: &[u8] = br#","encryptionType":"KMS""#;
 const EVENT_ID: &[u8] = br#"},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":""#;
 const EVENT_NAME: &[u8] = br#"","eventName":"aws:kinesis:record","#;
+const ROLE: &[u8] = br#""invokeIdentityArn":""#;
+const REGION: &[u8] = br#"","awsRegion":""#;
+const SOURCE_ARN: &[u8] = br#"","eventSourceARN":""#;
+const CLOSING: &[u8] = br#""}"#;
 
 /// Reads the records, and then what the event says beside them. `None` when the event is laid out otherwise.
 pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>, EventError> {
     let body = decoder.body;
-    let mut layout: Option<Layout<'a>> = None;
     let mut at = OPENING.len();
     if !body.starts_with(OPENING) {
         return Ok(None);
     }
+    let mut layout = decoder.lambdas_layout(at);
     for index in 0.. {
-        match layout.and_then(|layout| decoder.compact(layout, at)) {
+        match layout.as_mut().and_then(|layout| decoder.compact(layout, at)) {
             Some(end) => at = end,
             None => {
                 let mut values = serde_json::Deserializer::from_slice(&body[at..]).into_iter::<&'a RawValue>();
@@ -35,12 +39,11 @@ pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>
                 let end = at + values.byte_offset();
                 let known = decoder.entries.len();
                 decoder.record(index, raw)?;
-                // What was read well tells the layout of the records to come.
+                // What was read well tells the layout of the records to come, with fields that Lambda did not write before.
                 let read_well = decoder.entries.get(known).is_some_and(|entry| entry.fault.is_none());
                 if layout.is_none() && read_well {
                     layout = Layout::of(&body[at..end]);
-                    let records = layout.map_or(0, |_| (body.len() - at) / (end - at) + 1);
-                    decoder.entries.reserve(records.min(10_000));
+                    decoder.expect_records_of(end - at);
                 }
                 at = end;
             }
@@ -69,22 +72,27 @@ fn rest_of<'a>(rest: &[u8]) -> Option<RawEvent<'a>> {
 }
 
 /// What all records of an event have in common.
-#[derive(Clone, Copy)]
 struct Layout<'a> {
     /// The shard's id and a colon: what an event id begins with.
     shard: &'a [u8],
     /// From the end of the event id to the end of the record.
     tail: &'a [u8],
+    /// How many bytes of base64 the last record had: the next one is likely to have as many.
+    data_len: usize,
 }
 
 impl<'a> Layout<'a> {
-    /// The layout of a record that was read by the general path, if it is Lambda's.
+    /// The layout of a record that was read by the general path, if it is much like Lambda's.
     fn of(record: &'a [u8]) -> Option<Self> {
-        let fields = Fields::of(record)?;
-        let id_len = memchr(b'"', fields.rest)?;
-        let (id, tail) = fields.rest.split_at(id_len);
+        let fields = Fields::of(record, 0)?;
+        let (id, tail) = fields.rest.split_at(memchr(b'"', fields.rest)?);
+        Self::new(&fields, id, tail)
+    }
+
+    fn new(fields: &Fields<'a>, id: &'a [u8], tail: &'a [u8]) -> Option<Self> {
         let shard = id.strip_suffix(fields.sequence_number)?;
-        (tail.starts_with(EVENT_NAME) && !shard.contains(&b'\\')).then_some(Self { shard, tail })
+        let is_lambdas = tail.starts_with(EVENT_NAME) && !shard.contains(&b'\\');
+        is_lambdas.then_some(Self { shard, tail, data_len: fields.data.len() })
     }
 }
 
@@ -92,7 +100,7 @@ impl<'a> Layout<'a> {
 struct Fields<'a> {
     partition_key: &'a [u8],
     sequence_number: &'a [u8],
-    /// In base64.
+    /// In base64, which is not looked at here.
     data: &'a [u8],
     /// Milliseconds since the epoch.
     arrival: u64,
@@ -100,36 +108,57 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn of(record: &'a [u8]) -> Option<Self> {
-        let rest = record.strip_prefix(KEY)?;
-        let (partition_key, rest) = rest.split_at(memchr2(b'"', b'\\', rest)?);
+    /// The fields of the record at the front of `record`, whose data is likely to have `data_len` bytes.
+    fn of(record: &'a [u8], data_len: usize) -> Option<Self> {
+        let (partition_key, rest) = text(record.strip_prefix(KEY)?)?;
         let rest = rest.strip_prefix(SEQUENCE_NUMBER)?;
         let (sequence_number, rest) = rest.split_at(digits(rest));
         let rest = rest.strip_prefix(DATA)?;
-        let (data, rest) = rest.split_at(memchr(b'"', rest)?);
-        let rest = rest.strip_prefix(ARRIVAL)?;
-        let (arrival, rest) = milliseconds(rest)?;
+        // A quote that stands where one is expected ends the data: one ahead of it is no base64, and found then.
+        let as_expected = rest.get(data_len..).is_some_and(|rest| rest.starts_with(ARRIVAL));
+        let data_len = if as_expected { data_len } else { memchr(b'"', rest)? };
+        let (data, rest) = rest.split_at(data_len);
+        let (arrival, rest) = milliseconds(rest.strip_prefix(ARRIVAL)?)?;
         let rest = rest.strip_prefix(ENCRYPTION).unwrap_or(rest);
         let rest = rest.strip_prefix(EVENT_ID)?;
-        let is_text = partition_key.iter().all(|byte| *byte >= b' ') && std::str::from_utf8(partition_key).is_ok();
-        (is_text && !sequence_number.is_empty()).then_some(Self { partition_key, sequence_number, data, arrival, rest })
+        (!sequence_number.is_empty()).then_some(Self { partition_key, sequence_number, data, arrival, rest })
     }
 }
 
 impl<'a> Decoder<'a> {
+    /// The layout of the record at `at`, if it is Lambda's own to the last byte; and the stream it names.
+    fn lambdas_layout(&mut self, at: usize) -> Option<Layout<'a>> {
+        let fields = Fields::of(&self.body[at..], 0)?;
+        let (id, tail) = text(fields.rest)?;
+        let (_, rest) = text(tail.strip_prefix(EVENT_NAME)?.strip_prefix(ROLE)?)?;
+        let (_, rest) = text(rest.strip_prefix(REGION)?)?;
+        let (source_arn, rest) = text(rest.strip_prefix(SOURCE_ARN)?)?;
+        let rest = rest.strip_prefix(CLOSING)?;
+        let layout = Layout::new(&fields, id, &tail[..tail.len() - rest.len()])?;
+        self.source_arn = Some(String::from_utf8(source_arn.to_vec()).ok()?);
+        self.expect_records_of(self.body.len() - rest.len() - at);
+        Some(layout)
+    }
+
+    /// Makes room for as many records as the body can hold, when they are all about as long as this.
+    fn expect_records_of(&mut self, len: usize) {
+        self.entries.reserve((self.body.len() / len + 1).min(10_000));
+    }
+
     /// Reads the record at `at`, and says where it ends. `None`, and nothing is changed, when it is laid out otherwise.
-    fn compact(&mut self, layout: Layout<'a>, at: usize) -> Option<usize> {
-        let Fields { partition_key, sequence_number, data, arrival, rest } = Fields::of(&self.body[at..])?;
+    fn compact(&mut self, layout: &mut Layout<'a>, at: usize) -> Option<usize> {
+        let Fields { partition_key, sequence_number, data, arrival, rest } =
+            Fields::of(&self.body[at..], layout.data_len)?;
         let number = rest.strip_prefix(layout.shard)?;
         let tail = number.strip_prefix(sequence_number)?;
         let rest_of_event = tail.strip_prefix(layout.tail)?;
 
         let start = self.arena.len();
         base64_simd::STANDARD.decode_append(data, &mut self.arena).ok()?;
-        let data = Span { buffer: Buffer::Arena, start: start as u32, end: self.arena.len() as u32 };
+        layout.data_len = data.len();
         let event_id = &rest[..layout.shard.len() + sequence_number.len()];
         self.entries.push(Entry {
-            data,
+            data: self.in_arena(start),
             partition_key: self.in_body(partition_key),
             explicit_hash_key: None,
             sequence_number: self.in_body(sequence_number),
@@ -144,8 +173,38 @@ impl<'a> Decoder<'a> {
     /// Where a part of the body stands in it.
     fn in_body(&self, part: &[u8]) -> Span {
         let start = part.as_ptr() as usize - self.body.as_ptr() as usize;
-        Span { buffer: Buffer::Body, start: start as u32, end: (start + part.len()) as u32 }
+        Span { start: start as u32, end: (start + part.len()) as u32 }
     }
+}
+
+/// The text in front of the first quote, and the rest from that quote on. `None` where JSON allows no such text, and where
+/// it has escapes. Eight bytes are looked at in one go.
+fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    /// Marks the first byte of eight that is zero; marks behind it may be false.
+    fn zeros(eight: u64) -> u64 {
+        eight.wrapping_sub(ONES) & !eight & HIGH
+    }
+    for (index, chunk) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        let eight = u64::from_le_bytes(*chunk);
+        let control = eight.wrapping_sub(ONES * 0x20) & !eight & HIGH;
+        let quote = zeros(eight ^ (ONES * u64::from(b'"')));
+        let escape = zeros(eight ^ (ONES * u64::from(b'\\')));
+        let odd = control | quote | escape | (eight & HIGH);
+        if odd != 0 {
+            let len = index * 8 + odd.trailing_zeros() as usize / 8;
+            return if bytes[len] == b'"' { Some(bytes.split_at(len)) } else { text_beyond_ascii(bytes) };
+        }
+    }
+    text_beyond_ascii(bytes)
+}
+
+#[cold]
+fn text_beyond_ascii(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at(memchr2(b'"', b'\\', bytes)?);
+    let is_text = text.iter().all(|byte| *byte >= b' ') && std::str::from_utf8(text).is_ok();
+    (is_text && rest[0] == b'"').then_some((text, rest))
 }
 
 /// How many bytes at the front are digits; eight are looked at in one go.
@@ -220,16 +279,40 @@ mod tests {
         }
     }
 
-    /// Events as Lambda writes them take this path: nothing but the first record is left to the other.
+    proptest! {
+        #[test]
+        fn a_text_is_what_a_parser_makes_of_it(text in ".{0,20}[\"\\\\\u{1f}]?.{0,20}", rest in ".{0,9}") {
+            let event = format!("{text}\"{rest}");
+            let len = event.find('"').expect("a quote");
+            let parsed: Option<String> = serde_json::from_str(&format!("\"{}\"", &event[..len])).ok();
+            let expected = parsed.filter(|parsed| *parsed == event[..len]);
+            let read = super::text(event.as_bytes()).map(|(text, _)| text);
+            prop_assert_eq!(read, expected.as_deref().map(str::as_bytes));
+        }
+    }
+
+    /// Events as Lambda writes them take this path, from the first record on.
     #[test]
     fn lambdas_own_layout_is_read_in_one_pass() {
-        let json = crate::testing::records(["a", "b", "c"]).to_json();
+        let json = crate::testing::records(["a", "b", "longer"]).to_json();
         let mut decoder = Decoder::new(json.as_bytes());
-        let record = &json.as_bytes()[OPENING.len()..];
-        let end = json.match_indices("}").nth(1).map(|(at, _)| at + 1 - OPENING.len()).expect("a record ends");
-        let layout = Layout::of(&record[..end]).expect("the layout is known");
-        let second = decoder.compact(layout, OPENING.len() + end + 1).expect("the second record");
-        assert!(decoder.compact(layout, second + 1).is_some(), "the third record");
-        assert!(decoder.compact(layout, second).is_none(), "a comma is no record");
+        let mut layout = decoder.lambdas_layout(OPENING.len()).expect("the layout is known");
+        let first = decoder.compact(&mut layout, OPENING.len()).expect("the first record");
+        let second = decoder.compact(&mut layout, first + 1).expect("the second record");
+        assert!(decoder.compact(&mut layout, second).is_none(), "a comma is no record");
+        assert!(decoder.compact(&mut layout, second + 1).is_some(), "the third record");
+        assert_eq!(decoder.entries.len(), 3);
+        assert!(decoder.source_arn.is_some_and(|arn| arn.ends_with(":stream/test")));
+    }
+
+    /// A field that Lambda may write one day costs the first record only.
+    #[test]
+    fn a_new_field_is_learned_from_the_first_record() {
+        let json = crate::testing::records(["a", "b"]).to_json().replace("\"awsRegion\"", "\"new\":1,\"awsRegion\"");
+        let mut decoder = Decoder::new(json.as_bytes());
+        assert!(decoder.lambdas_layout(OPENING.len()).is_none());
+        let end = json.find("},{").expect("a second record") + 1;
+        let mut layout = Layout::of(&json.as_bytes()[OPENING.len()..end]).expect("much like Lambda's");
+        assert!(decoder.compact(&mut layout, end + 1).is_some(), "the second record");
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Buffer, Decoder, Entry, EventError, RecordFault, Span, WindowFrame};
+use super::{Decoder, Entry, EventError, RecordFault, Span, WindowFrame};
 
 /// The event name of a record put on a stream; records of any other name are not handed on.
 const RECORD_EVENT_NAME: &str = "aws:kinesis:record";
@@ -147,7 +147,7 @@ impl<'a> Decoder<'a> {
     pub(super) fn base64(&mut self, text: &str) -> Result<Span, String> {
         let start = self.arena.len();
         base64_simd::STANDARD.decode_append(text, &mut self.arena).map_err(|_| "kinesis.data: not base64")?;
-        Ok(self.arena_span(start))
+        Ok(self.in_arena(start))
     }
 
     /// Where `text` stands: in the body when it was borrowed from there, else in the arena, to which it is added.
@@ -155,15 +155,17 @@ impl<'a> Decoder<'a> {
         let body = self.body.as_ptr_range();
         if body.contains(&text.as_ptr()) {
             let start = text.as_ptr() as usize - body.start as usize;
-            return Span { buffer: Buffer::Body, start: start as u32, end: (start + text.len()) as u32 };
+            return Span { start: start as u32, end: (start + text.len()) as u32 };
         }
         let start = self.arena.len();
         self.arena.extend_from_slice(text.as_bytes());
-        self.arena_span(start)
+        self.in_arena(start)
     }
 
-    fn arena_span(&self, start: usize) -> Span {
-        Span { buffer: Buffer::Arena, start: start as u32, end: self.arena.len() as u32 }
+    /// What was added to the arena since it was `start` bytes long.
+    pub(super) fn in_arena(&self, start: usize) -> Span {
+        let arena = self.body.len();
+        Span { start: (arena + start) as u32, end: (arena + self.arena.len()) as u32 }
     }
 
     /// Keeps the place of an unreadable record, with its event id (and the sequence number in it) where there is one.
