@@ -27,8 +27,9 @@ pub(crate) struct Checkpoint {
 enum Order {
     /// One at a time: the next is simply the one after.
     Sequence { next: usize },
-    /// By key: `ready` holds the records whose predecessors of the same key are done, `successor` who waits for whom.
-    Keys { ready: BinaryHeap<Reverse<usize>>, successor: Vec<Option<usize>> },
+    /// By key: `heads` are the first records of their keys, from the latest to the earliest, and `ready` those that waited for
+    /// one of their key which is done; `successor` says who waits for whom.
+    Keys { heads: Vec<usize>, ready: BinaryHeap<Reverse<usize>>, successor: Vec<Option<usize>> },
 }
 
 impl Checkpoint {
@@ -46,11 +47,12 @@ impl Checkpoint {
         for (index, key) in keys.enumerate() {
             match last_of_key.insert(key, index) {
                 Some(previous) => successor[previous] = Some(index),
-                None => heads.push(Reverse(index)),
+                None => heads.push(index),
             }
         }
+        heads.reverse();
         Self {
-            order: Order::Keys { ready: heads.into(), successor },
+            order: Order::Keys { heads, ready: BinaryHeap::new(), successor },
             done: vec![false; len],
             first_failure: None,
             running: 0,
@@ -70,10 +72,16 @@ impl Checkpoint {
                 *next += 1;
                 index
             }
-            Order::Keys { ready, .. } => {
-                let &Reverse(index) = ready.peek().filter(|head| head.0 < barrier)?;
-                ready.pop();
-                index
+            Order::Keys { heads, ready, .. } => {
+                let head = heads.last().copied();
+                let waited = ready.peek().map(|&Reverse(index)| index);
+                let earliest = head.into_iter().chain(waited).min().filter(|index| *index < barrier)?;
+                if head == Some(earliest) {
+                    heads.pop();
+                } else {
+                    ready.pop();
+                }
+                earliest
             }
         };
         self.running += 1;
@@ -84,7 +92,7 @@ impl Checkpoint {
     pub(crate) fn succeed(&mut self, index: usize) {
         self.running -= 1;
         self.done[index] = true;
-        if let Order::Keys { ready, successor } = &mut self.order
+        if let Order::Keys { ready, successor, .. } = &mut self.order
             && let Some(next) = successor[index]
         {
             ready.push(Reverse(next));

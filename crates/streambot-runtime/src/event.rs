@@ -76,12 +76,17 @@ impl Batch {
 
     /// The record at `index`, counted from 0; `None` past the end.
     pub fn get(&self, index: usize) -> Option<Record> {
-        (index < self.len).then(|| Record::new(Arc::clone(&self.event), index))
+        (index < self.len).then(|| self.record(index))
+    }
+
+    /// The record at an index that is known to be one of the batch.
+    pub(crate) fn record(&self, index: usize) -> Record {
+        Record::new(Arc::clone(&self.event), index)
     }
 
     /// The records in the order of their sequence numbers.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record> + '_ {
-        (0..self.len).map(|index| Record::new(Arc::clone(&self.event), index))
+        (0..self.len).map(|index| self.record(index))
     }
 
     /// The shard all records come from, such as `shardId-000000000000`; `None` for a batch without records that is of no
@@ -154,6 +159,11 @@ impl Batch {
     pub(crate) fn oldest_arrival(&self) -> Option<SystemTime> {
         let readable = self.entries().iter().filter(|entry| entry.fault.is_none());
         readable.map(|entry| entry.arrival).min().map(|arrival| UNIX_EPOCH + Duration::from_millis(arrival))
+    }
+
+    /// The partition keys of the records, in their order.
+    pub(crate) fn partition_keys(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.entries().iter().map(|entry| self.event.bytes(entry.partition_key))
     }
 
     fn entries(&self) -> &[Entry] {

@@ -98,6 +98,24 @@ async fn with_concurrency_nothing_later_starts_after_a_failure_and_what_runs_is_
     assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
 }
 
+/// Quick records do not look at the clock each; one that turns slow is seen in time all the same.
+#[tokio::test(start_paused = true)]
+async fn records_that_turn_slow_end_before_the_deadline_with_their_checkpoint() {
+    for concurrency in [1, 4] {
+        // The handler takes its time without ever waiting, as one that computes does: no timer can stop it.
+        let computing = async |line: Utf8| -> Result<(), Error> {
+            tokio::time::advance(Duration::from_millis(line.parse()?)).await;
+            Ok(())
+        };
+        let event = records((0..1_000).map(|index| if index < 500 { "0" } else { "100" }));
+        let event = event.timeout(Duration::from_secs(10));
+        let answer = invoke(&each(computing).concurrency(concurrency), &event).await;
+        let retried = answer.retried_from().unwrap();
+        let index = (0..1_000).find(|index| event.sequence_number(*index) == retried).unwrap();
+        assert!((590..=595).contains(&index), "{index}: 500 quick ones, and then 9.5 s of 100 ms each");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_batch_ends_before_its_deadline_with_its_checkpoint() {
     let seen = Seen::default();

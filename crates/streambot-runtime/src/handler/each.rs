@@ -1,5 +1,6 @@
 //! One record at a time, or several of different keys at once: until the first failure, or until the deadline is near.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::coop::consume_budget;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Handler, WithContext, WithoutContext};
 use crate::checkpoint::Checkpoint;
@@ -194,63 +196,59 @@ impl<M, F: RecordHandler<M>> Handler for Each<M, F> {
 
 impl<M, F: RecordHandler<M>> Each<M, F> {
     async fn one_by_one(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
-        let mut progress = Progress::new(Checkpoint::in_sequence(batch.len()));
+        let mut progress = Progress::new(Checkpoint::in_sequence(batch.len()), schedule);
         let mut cutoff = std::pin::pin!(sleep_until(schedule.drop_at));
-        while let Some(record) = progress.start(batch, schedule) {
-            let index = record.index();
+        while let Some(index) = progress.start() {
             tokio::select! {
                 biased;
-                done = self.one(record, context) => progress.finish(index, done),
+                done = self.one(batch, index, context) => progress.finish(index, done),
                 () = &mut cutoff => break,
             }
         }
         progress
     }
 
+    /// As many workers as records may run at once. One whose record is done takes the next by itself: what that record held
+    /// up is all that may have become free. So one that finds nothing to take is not needed any more.
     async fn at_once(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
-        let records: Vec<Record> = batch.iter().collect();
-        let keys = records.iter().map(Record::partition_key);
-        let mut progress = Progress::new(Checkpoint::by_key(keys, self.concurrency));
-        let mut cutoff = std::pin::pin!(sleep_until(schedule.drop_at));
-        let mut running = FuturesUnordered::new();
-        loop {
-            while let Some(record) = progress.start(batch, schedule) {
-                let index = record.index();
-                running.push(self.one(record, context).map(move |done| (index, done)));
+        let checkpoint = Checkpoint::by_key(batch.partition_keys(), self.concurrency);
+        let progress = RefCell::new(Progress::new(checkpoint, schedule));
+        let start = || progress.borrow_mut().start();
+        let work = async || {
+            while let Some(index) = start() {
+                let done = self.one(batch, index, context).await;
+                progress.borrow_mut().finish(index, done);
+                // Records that are done without waiting leave the others their turn, too.
+                consume_budget().await;
             }
-            tokio::select! {
-                biased;
-                finished = running.next() => match finished {
-                    Some((index, done)) => progress.finish(index, done),
-                    None => break,
-                },
-                () = &mut cutoff => break,
-            }
-        }
-        drop(running);
-        progress
+        };
+        let workers: FuturesUnordered<_> = (0..self.concurrency.min(batch.len())).map(|_| work()).collect();
+        // What still runs at the cutoff is dropped.
+        let _unfinished = timeout_at(schedule.drop_at, workers.collect::<()>()).await;
+        progress.into_inner()
     }
 
     /// Runs the handler on one record and says whether the record is done. A failure is logged here, once.
-    async fn one(&self, record: Record, context: &Context) -> bool {
+    async fn one(&self, batch: &Batch, index: usize, context: &Context) -> bool {
+        let record = batch.record(index);
         if let Some(fault) = record.fault() {
             return self.undecodable(&record, fault);
         }
         let attempt = async {
-            match F::Argument::from_record(record.clone()) {
+            match F::Argument::from_record(record) {
                 Ok(argument) => self.handler.call(argument, context).await.map_err(Failure::Handler),
                 Err(rejection) => Err(Failure::Rejected(rejection)),
             }
         };
         match AssertUnwindSafe(attempt).catch_unwind().await {
             Ok(Ok(())) => true,
-            Ok(Err(Failure::Rejected(rejection))) => self.undecodable(&record, &rejection),
+            Ok(Err(Failure::Rejected(rejection))) => self.undecodable(&batch.record(index), &rejection),
             Ok(Err(Failure::Handler(error))) => {
-                log_failure(&record, &*error);
+                log_failure(&batch.record(index), &*error);
                 false
             }
             Err(panic) => {
-                log_failure(&record, &Panicked::new(&*panic));
+                log_failure(&batch.record(index), &Panicked::new(&*panic));
                 false
             }
         }
@@ -285,6 +283,8 @@ enum Failure<R> {
 /// The times by which records must have started and finished.
 #[derive(Clone, Copy)]
 struct Schedule {
+    /// Until then there is so much time left that a few records more or less do not matter.
+    relaxed_until: Instant,
     start_until: Instant,
     drop_at: Instant,
 }
@@ -294,26 +294,47 @@ impl Schedule {
         let allotted = context.allotted();
         let margin = margin.unwrap_or_else(|| Duration::from_millis(500).max(allotted / 20)).min(allotted / 2);
         let deadline = context.deadline_instant();
-        Self { start_until: deadline - margin, drop_at: deadline - margin / 5 }
+        Self { relaxed_until: deadline - allotted / 2, start_until: deadline - margin, drop_at: deadline - margin / 5 }
     }
 }
 
-/// A batch on its way: the checkpoint, and how many records failed.
+/// Records are quick when those between two looks at the clock take less than this together.
+const QUICK: Duration = Duration::from_millis(1);
+/// At most so many quick records start between two looks at the clock.
+const LONGEST_STRETCH: usize = 16;
+
+/// A batch on its way: the checkpoint, how many records failed, and the time.
 struct Progress {
     checkpoint: Checkpoint,
     failed: usize,
+    schedule: Schedule,
+    looked: Instant,
+    /// How many records start between two looks at the clock.
+    stretch: usize,
+    /// How many of them are still to start.
+    unlooked: usize,
 }
 
 impl Progress {
-    fn new(checkpoint: Checkpoint) -> Self {
-        Self { checkpoint, failed: 0 }
+    fn new(checkpoint: Checkpoint, schedule: Schedule) -> Self {
+        Self { checkpoint, failed: 0, schedule, looked: Instant::now(), stretch: 1, unlooked: 0 }
     }
 
-    fn start(&mut self, batch: &Batch, schedule: Schedule) -> Option<Record> {
-        if Instant::now() >= schedule.start_until {
-            return None;
+    /// The record to start now; none, too, when the deadline is near. A look at the clock costs as much as a quick record
+    /// does, so while there is time it is not taken for each of them.
+    fn start(&mut self) -> Option<usize> {
+        if self.unlooked == 0 {
+            let now = Instant::now();
+            if now >= self.schedule.start_until {
+                return None;
+            }
+            let quick = now - self.looked < QUICK && now < self.schedule.relaxed_until;
+            self.stretch = if quick { (self.stretch * 2).min(LONGEST_STRETCH) } else { 1 };
+            self.unlooked = self.stretch;
+            self.looked = now;
         }
-        batch.get(self.checkpoint.start()?)
+        self.unlooked -= 1;
+        self.checkpoint.start()
     }
 
     fn finish(&mut self, index: usize, done: bool) {
