@@ -61,9 +61,11 @@ pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>
 fn rest_of<'a>(rest: &[u8]) -> Option<RawEvent<'a>> {
     match rest {
         b"}" => Some(RawEvent::default()),
-        [b',', fields @ ..] => {
-            let object = [b"{", fields].concat();
-            let rest: RawEvent<'_> = serde_json::from_slice(&object).ok()?;
+        // A comma that no field follows is for the general path to refuse.
+        [b',', fields @ ..] if fields.starts_with(b"\"") => {
+            // Serde would pass over a field it does not know, whether it is text or not.
+            let object = ["{", std::str::from_utf8(fields).ok()?].concat();
+            let rest: RawEvent<'_> = serde_json::from_str(&object).ok()?;
             // Records a second time would be a duplicate, for the general path to refuse.
             rest.records.is_none().then(|| rest.without_records())
         }
