@@ -14,9 +14,10 @@ use zip::{CompressionMethod, ZipWriter};
 use crate::function::Function;
 use crate::invocation::instructions_of_run;
 use crate::peers::{self, Peer};
+use crate::rounds::shuffled;
 use crate::table::{Limit, Spread, count, megabytes, quantile, verdict};
 
-const STARTS: usize = 21;
+const STARTS: usize = 41;
 
 /// What the starts of one function cost.
 struct Cost {
@@ -45,11 +46,12 @@ pub fn table() -> Result<()> {
     let event: Arc<[u8]> = shapes::plain(100, 200).into_bytes().into();
     let mut costs = peers.iter().map(Cost::new).collect::<Result<Vec<_>>>()?;
     for start in 1..=STARTS {
-        eprintln!("cold start: {start} of {STARTS}");
-        for (peer, cost) in peers.iter().zip(&mut costs) {
-            cost.add(peer, &event).with_context(|| format!("{} fails", peer.name))?;
+        eprint!("\rcold start: {start} of {STARTS}");
+        for index in shuffled(start, peers.len()) {
+            costs[index].add(&peers[index], &event).with_context(|| format!("{} fails", peers[index].name))?;
         }
     }
+    eprintln!();
     for (peer, cost) in peers.iter().zip(&mut costs).filter(|(peer, _)| peer.bootstrap.is_some()) {
         cost.instructions = Some(instructions_of_run(peer.command(), &event, 0)?);
     }

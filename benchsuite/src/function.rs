@@ -21,22 +21,29 @@ const LOOK: Duration = Duration::from_millis(1);
 pub struct Function {
     child: Child,
     api: RuntimeApi,
+    /// What it prints goes to a file, as it costs to print it.
+    log: PathBuf,
     /// From its start to its first call of `/next`.
     pub init: Duration,
 }
 
 impl Function {
-    /// Starts the function, and waits until it asks for its first event. What it prints goes to a file, as it costs to
-    /// print it.
+    /// Starts the function, and waits until it asks for its first event.
     pub fn start(mut command: Command) -> Result<Self> {
         let api = RuntimeApi::start()?;
-        let (log, path) = log()?;
-        command.env("AWS_LAMBDA_RUNTIME_API", api.address().to_string()).stdout(log.try_clone()?).stderr(log);
+        let address = api.address();
+        let log = std::env::temp_dir().join(format!("benchsuite-{}.log", address.port()));
+        let file = File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
+        command
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_ENDPOINT_URL_S3", format!("http://{address}"))
+            .stdout(file.try_clone()?)
+            .stderr(file);
         let started = Instant::now();
         let child = command.spawn().with_context(|| format!("failed to start {command:?}"))?;
-        let mut function = Self { child, api, init: Duration::ZERO };
+        let mut function = Self { child, api, log, init: Duration::ZERO };
         let asked = function.api.ready().with_context(|| {
-            let printed = fs::read_to_string(&path).unwrap_or_default();
+            let printed = fs::read_to_string(&function.log).unwrap_or_default();
             format!("{command:?} does not start:\n{printed}")
         })?;
         function.init = asked - started;
@@ -110,6 +117,8 @@ impl Drop for Function {
         // Both fail only where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A file that stays behind in the folder for temporary files is no failure.
+        let _ = fs::remove_file(&self.log);
     }
 }
 
@@ -128,10 +137,4 @@ impl Thread {
         let (_name, rest) = stat.rsplit_once(") ")?;
         Some(Self { cpu: Duration::from_nanos(nanoseconds), sleeps: rest.starts_with('S') })
     }
-}
-
-fn log() -> Result<(File, PathBuf)> {
-    let path = std::env::temp_dir().join(format!("benchsuite-{}.log", std::process::id()));
-    let file = File::options().create(true).append(true).open(&path);
-    Ok((file.with_context(|| format!("failed to open {}", path.display()))?, path))
 }

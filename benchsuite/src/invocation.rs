@@ -12,6 +12,7 @@ use shapes::{SHAPES, Shape};
 use crate::callgrind;
 use crate::function::Function;
 use crate::peers::{self, Peer};
+use crate::rounds::shuffled;
 use crate::table::{Limit, Spread, count, megabytes, milliseconds, quantile, verdict};
 
 const ROUNDS: usize = 20;
@@ -70,8 +71,9 @@ fn measure(peers: &[Peer], event: &Arc<[u8]>) -> Result<Vec<Cost>> {
         function.invoke(event).with_context(|| format!("{} fails", peer.name))?;
     }
     let invocations = if event.len() > LARGE { 4 } else { 25 };
-    for _ in 0..ROUNDS {
-        for (function, cost) in functions.iter().zip(&mut costs) {
+    for round in 0..ROUNDS {
+        for index in shuffled(round, peers.len()) {
+            let (function, cost) = (&functions[index], &mut costs[index]);
             let before = function.cpu()?;
             for _ in 0..invocations {
                 cost.latencies.push(function.invoke(event)?.as_secs_f64());

@@ -7,6 +7,7 @@ mod function;
 mod invocation;
 mod machine;
 mod peers;
+mod rounds;
 mod runtime_api;
 mod table;
 

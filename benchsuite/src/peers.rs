@@ -52,7 +52,7 @@ impl Peer {
         self
     }
 
-    /// The command that starts it, but for the address of the Runtime API. Nothing of this process's environment gets
+    /// The command that starts it, but for the addresses of the Runtime API and of S3. Nothing of this process's environment gets
     /// through but `PATH`.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -91,15 +91,13 @@ pub fn all() -> Result<Vec<Peer>> {
     ])
 }
 
-/// Streambot built with the feature `s3-logs`, and once with a bucket to upload to. A function that logs nothing uploads
-/// nothing, so the bucket need not be there: what costs is to be able to.
+/// Streambot built with the feature `s3-logs`, and once with a bucket to upload to.
 pub fn s3_logs() -> Result<[Peer; 2]> {
     let without = Peer::bootstrap(S3_LOGS, "streambot-batch-s3-logs")?;
     let with = Peer { name: LOG_BUCKET, ..without.clone() }
         .variable("LogBucket", "benchsuite-logs")
         .variable("AWS_ACCESS_KEY_ID", "benchsuite")
-        .variable("AWS_SECRET_ACCESS_KEY", "benchsuite")
-        .variable("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9");
+        .variable("AWS_SECRET_ACCESS_KEY", "benchsuite");
     Ok([without, with])
 }
 

@@ -1,5 +1,5 @@
-//! The Lambda Runtime API on loopback, for one function process: hands it one event at a time and notes when. It refuses to
-//! know how the process is run, and what is measured about it.
+//! The Lambda Runtime API on loopback, for one function process: hands it one event at a time and notes when. It takes log
+//! objects as well, as S3 would. It refuses to know how the process is run, and what is measured about it.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -135,6 +135,9 @@ fn serve(connection: &TcpStream, shared: &Shared, called: &Sender<Call>) -> Resu
             Ok(called.send(call)?)
         };
         match request.path.rsplit('/').next() {
+            _ if request.method == "PUT" => {
+                (&*connection).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?
+            }
             Some("next") => {
                 called.send(Call::Next(read))?;
                 let offered = shared.offered.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -171,6 +174,7 @@ fn invocation(number: u64, event: &[u8]) -> Vec<u8> {
 }
 
 struct Request {
+    method: String,
     path: String,
     body: Vec<u8>,
 }
@@ -183,7 +187,8 @@ impl Request {
         if !reader.read_line(&mut line).is_ok_and(|length| length > 0) {
             return Ok(None);
         }
-        let path = line.split(' ').nth(1).context("no request line")?.to_owned();
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, path) = words.next().zip(words.next()).context("no request line")?;
         let mut length = 0;
         loop {
             line.clear();
@@ -196,6 +201,6 @@ impl Request {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        Ok(Some(Self { path, body }))
+        Ok(Some(Self { method, path, body }))
     }
 }
