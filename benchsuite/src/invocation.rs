@@ -15,9 +15,14 @@ use crate::peers::{self, Peer};
 use crate::rounds::shuffled;
 use crate::table::{Limit, Spread, count, megabytes, milliseconds, quantile, verdict};
 
-const ROUNDS: usize = 20;
-/// Events over this have fewer invocations a round, and limits to memory.
+/// Two processes of one executable differ, for as long as they live, by where their memory happens to lie.
+const PROCESSES: usize = 8;
+/// Of each process.
+const ROUNDS: usize = 3;
+/// Events over this have fewer invocations a round.
 const LARGE: usize = 1_000_000;
+/// Events over this have a limit to memory.
+const LARGEST: usize = 5_000_000;
 /// Instructions are counted for this many invocations and for three times as many; the difference has no start in it.
 const COUNTED: usize = 2;
 
@@ -31,10 +36,29 @@ struct Cost {
     /// Seconds from handing out the event to its answer, by invocation.
     latencies: Vec<f64>,
     instructions: Option<u64>,
-    /// Bytes of memory before the first event.
-    base: u64,
-    /// The most bytes of memory since then.
+    /// That of the process that grew most.
+    memory: Memory,
+}
+
+/// Bytes of memory.
+#[derive(Clone, Copy, Default)]
+struct Memory {
+    /// What the process held before its first event.
+    rest: u64,
+    /// The most it held since then.
     peak: u64,
+}
+
+impl Memory {
+    fn growth(self) -> u64 {
+        self.peak.saturating_sub(self.rest)
+    }
+}
+
+impl Cost {
+    fn new(name: &'static str) -> Self {
+        Self { name, cpu: Vec::new(), latencies: Vec::new(), instructions: None, memory: Memory::default() }
+    }
 }
 
 /// Measures and prints.
@@ -42,8 +66,9 @@ pub fn table() -> Result<()> {
     println!("## Whole invocation\n");
     println!(
         "No function does anything with its records. CPU and latency are the median and, in parentheses, the quartiles of \
-         {ROUNDS} rounds; CPU is all threads' user and system time. Instructions are user space's only, by callgrind. \
-         aws_lambda_events and both Powertools take a KPL aggregate for one record; Streambot takes it apart.\n"
+         {} rounds, over {PROCESSES} processes of each function; CPU is all threads' user and system time. Instructions are user space's only, by callgrind. \
+         aws_lambda_events and both Powertools take a KPL aggregate for one record; Streambot takes it apart.\n",
+        PROCESSES * ROUNDS
     );
     let peers = peers::all()?;
     let mut goals = Vec::new();
@@ -60,35 +85,47 @@ pub fn table() -> Result<()> {
 }
 
 fn measure(peers: &[Peer], event: &Arc<[u8]>) -> Result<Vec<Cost>> {
+    let mut costs: Vec<Cost> = peers.iter().map(|peer| Cost::new(peer.name)).collect();
+    for process in 0..PROCESSES {
+        measure_processes(process, peers, event, &mut costs)?;
+    }
+    for (peer, cost) in peers.iter().zip(&mut costs).filter(|(peer, _)| peer.bootstrap.is_some()) {
+        cost.instructions = Some(instructions(peer, event)?);
+    }
+    Ok(costs)
+}
+
+/// Some rounds, with a new process of each function.
+fn measure_processes(process: usize, peers: &[Peer], event: &Arc<[u8]>, costs: &mut [Cost]) -> Result<()> {
     let functions = peers.iter().map(|peer| Function::start(peer.command())).collect::<Result<Vec<_>>>()?;
-    let mut costs = Vec::new();
+    let invocations = if event.len() > LARGE { 4 } else { 25 };
+    let mut at_rest = Vec::new();
     for (peer, function) in peers.iter().zip(&functions) {
         function.cpu()?;
-        let base = function.resident()?;
+        at_rest.push(function.resident()?);
         function.forget_peak()?;
-        costs.push(Cost { name: peer.name, cpu: Vec::new(), latencies: Vec::new(), instructions: None, base, peak: 0 });
-        // What is lazily made by the first event is no later one's.
-        function.invoke(event).with_context(|| format!("{} fails", peer.name))?;
+        // What the first events make, or have compiled, is no later one's.
+        for _ in 0..invocations {
+            function.invoke(event).with_context(|| format!("{} fails", peer.name))?;
+        }
     }
-    let invocations = if event.len() > LARGE { 4 } else { 25 };
     for round in 0..ROUNDS {
-        for index in shuffled(round, peers.len()) {
+        for index in shuffled(process * ROUNDS + round, peers.len()) {
             let (function, cost) = (&functions[index], &mut costs[index]);
             let before = function.cpu()?;
             for _ in 0..invocations {
                 cost.latencies.push(function.invoke(event)?.as_secs_f64());
             }
-            cost.cpu.push((function.cpu()? - before).as_secs_f64() / invocations as f64);
+            cost.cpu.push((function.cpu()? - before).as_secs_f64() / f64::from(invocations));
         }
     }
-    for ((peer, function), cost) in peers.iter().zip(functions).zip(&mut costs) {
-        cost.peak = function.peak()?;
-        drop(function);
-        if peer.bootstrap.is_some() {
-            cost.instructions = Some(instructions(peer, event)?);
+    for ((function, cost), rest) in functions.iter().zip(costs).zip(at_rest) {
+        let memory = Memory { rest, peak: function.peak()? };
+        if memory.growth() >= cost.memory.growth() {
+            cost.memory = memory;
         }
     }
-    Ok(costs)
+    Ok(())
 }
 
 /// How many instructions an invocation takes, of those after the first ones.
@@ -131,8 +168,8 @@ fn print(shape: &Shape, event: &[u8], costs: &[Cost]) {
             instruction_ratio(cost, floor).map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             milliseconds(quantile(&cost.latencies, 0.5)),
             milliseconds(quantile(&cost.latencies, 0.99)),
-            megabytes(cost.base),
-            megabytes(cost.peak),
+            megabytes(cost.memory.rest),
+            megabytes(cost.memory.peak),
             memory_ratio(cost, event),
         );
     }
@@ -157,7 +194,7 @@ fn goal_lines(shape: &Shape, event: &[u8], costs: &[Cost]) -> Vec<String> {
             lines.push(ratio_line(&goal, shape, cost, Limit::AtLeast(times), peer, cost));
         }
     }
-    if event.len() > LARGE {
+    if event.len() > LARGEST {
         for cost in OURS.map(|name| by_name(costs, name)) {
             let verdict = verdict(memory_ratio(cost, event), Limit::AtMost(3.0));
             lines.push(format!("| peak ≤ rest + 3 × the event | {} | {} | | | {verdict} |", shape.name, cost.name));
@@ -184,7 +221,7 @@ fn instruction_ratio(one: &Cost, other: &Cost) -> Option<f64> {
 }
 
 fn memory_ratio(cost: &Cost, event: &[u8]) -> f64 {
-    cost.peak.saturating_sub(cost.base) as f64 / event.len() as f64
+    cost.memory.growth() as f64 / event.len() as f64
 }
 
 fn by_name<'a>(costs: &'a [Cost], name: &str) -> &'a Cost {
