@@ -377,11 +377,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn read_whole(&mut self) -> Result<Option<WindowFrame>, EventError> {
-        let raw: &RawValue = serde_json::from_slice(self.body).map_err(EventError::NotJson)?;
-        if !general::is_object(raw) {
-            return Err(EventError::NotAnObject);
-        }
-        let mut raw: RawEvent<'_> = serde_json::from_str(raw.get()).map_err(EventError::NotKinesis)?;
+        let mut raw = RawEvent::of(self.body)?;
         let records = raw.records.take().ok_or(EventError::NoRecords)?;
         self.entries.reserve_exact(records.len());
         for (index, record) in records.into_iter().enumerate() {

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::{Decoder, Entry, EventError, RecordFault, Span, WindowFrame};
@@ -37,7 +39,20 @@ struct RawWindow {
     end: String,
 }
 
-impl RawEvent<'_> {
+impl<'a> RawEvent<'a> {
+    pub(super) fn of(body: &'a [u8]) -> Result<Self, EventError> {
+        // Serde would pass over a field it does not know, whether it is text or not.
+        let text = std::str::from_utf8(body).map_err(|error| EventError::NotJson(serde_json::Error::custom(error)))?;
+        if !text.trim_ascii_start().starts_with('{') {
+            let not_json = serde_json::from_str::<&RawValue>(text).err();
+            return Err(not_json.map_or(EventError::NotAnObject, EventError::NotJson));
+        }
+        serde_json::from_str(text).map_err(|error| match error.classify() {
+            Category::Data => EventError::NotKinesis(error),
+            Category::Syntax | Category::Eof | Category::Io => EventError::NotJson(error),
+        })
+    }
+
     /// The same without records, and so without a share of the body.
     pub(super) fn without_records<'b>(self) -> RawEvent<'b> {
         let Self { window, state, shard_id, source_arn, is_final, terminated_early, .. } = self;
@@ -188,13 +203,9 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Serde would read a struct from an array, too, field by field.
-pub(super) fn is_object(raw: &RawValue) -> bool {
-    raw.get().starts_with('{')
-}
-
 fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, String> {
-    if !is_object(raw) {
+    // Serde would read a struct from an array, too, field by field.
+    if !raw.get().starts_with('{') {
         return Err("not a JSON object".to_owned());
     }
     serde_json::from_str(raw.get()).map_err(|error| error.to_string())
