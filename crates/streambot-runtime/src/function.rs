@@ -81,7 +81,7 @@ impl<H: Handler> Function<H> {
             "batch {}",
             if numbers.succeeded { "done" } else { "failed" }
         );
-        let metrics = metrics::invocation_line(&self.names, &numbers, metrics::take(), SystemTime::now());
+        let metrics = metrics::invocation_line(&self.names, &numbers, &metrics::take(), SystemTime::now());
         Finished { answer, metrics, log: LogObject { context, last } }
     }
 

@@ -23,7 +23,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 const NAMESPACE: &str = "streambot";
 /// CloudWatch takes at most this many metrics in one directive.
@@ -112,62 +113,115 @@ pub(crate) struct Invocation {
 }
 
 /// The metric line of one invocation, without a line end.
-pub(crate) fn invocation_line(names: &Names, invocation: &Invocation, counts: Counts, now: SystemTime) -> String {
-    let mut values = vec![
-        ("Records".into(), "Count", json!(invocation.records)),
-        ("FailedRecords".into(), "Count", json!(invocation.failed)),
-        ("Duration".into(), "Milliseconds", json!(invocation.duration.as_micros() as f64 / 1000.0)),
+pub(crate) fn invocation_line(names: &Names, invocation: &Invocation, counts: &Counts, now: SystemTime) -> String {
+    let duration = invocation.duration.as_micros() as f64 / 1000.0;
+    let mut metrics = vec![
+        Metric { name: "Records", unit: "Count", value: Number::Whole(invocation.records as u64) },
+        Metric { name: "FailedRecords", unit: "Count", value: Number::Whole(invocation.failed as u64) },
+        Metric { name: "Duration", unit: "Milliseconds", value: Number::Fraction(duration) },
     ];
     if let Some(age) = invocation.iterator_age {
-        values.push(("IteratorAge".into(), "Milliseconds", json!(milliseconds(age))));
+        metrics.push(Metric { name: "IteratorAge", unit: "Milliseconds", value: Number::Whole(milliseconds(age)) });
     }
-    // The contract's metric has the stack's name: a count under the same name would overwrite it in the line.
-    values.extend(
-        counts
-            .into_iter()
-            .filter(|(name, _)| *name != names.metric)
-            .map(|(name, amount)| (name, "Count", json!(amount))),
-    );
-
-    let by_version = names.version.is_some().then_some(["Status", "ExecutedVersion"].as_slice());
-    let dimensions: Vec<&[&str]> = std::iter::once(["Status"].as_slice()).chain(by_version).collect();
-    let status = json!({
-        "Namespace": NAMESPACE,
-        "Dimensions": dimensions,
-        "Metrics": [{ "Name": names.metric, "Unit": "Count" }],
-    });
-    let mut line = line(names, vec![status], values, now);
-    line.insert("Status".to_owned(), json!(if invocation.succeeded { "Success" } else { "Error" }));
-    if let Some(version) = &names.version {
-        line.insert("ExecutedVersion".to_owned(), json!(version));
-    }
-    line.insert(names.metric.clone(), json!(1));
-    Value::Object(line).to_string()
+    metrics.extend(counts.iter().map(|(name, amount)| Metric::count(name, *amount)));
+    // The contract's metric has the stack's name: another value under the same name would overwrite it in the line.
+    metrics.retain(|metric| metric.name != names.metric);
+    let status = if invocation.succeeded { "Success" } else { "Error" };
+    Line { names, status: Some(status), metrics, now }.to_json()
 }
 
 /// A metric line with one count, for what happens after an invocation's own line is written.
 #[cfg(feature = "s3-logs")]
 pub(crate) fn count_line(names: &Names, name: &'static str, now: SystemTime) -> String {
-    Value::Object(line(names, Vec::new(), vec![(name.into(), "Count", json!(1))], now)).to_string()
+    Line { names, status: None, metrics: vec![Metric::count(name, 1)], now }.to_json()
 }
 
-fn line(
-    names: &Names,
-    mut directives: Vec<Value>,
-    values: Vec<(Cow<'static, str>, &str, Value)>,
+/// One line of embedded metric format. It is written on every invocation, so straight from these parts.
+struct Line<'a> {
+    names: &'a Names,
+    /// The value of the dimension `Status`, where the line has the contract's metric.
+    status: Option<&'static str>,
+    metrics: Vec<Metric<'a>>,
     now: SystemTime,
-) -> Map<String, Value> {
-    for values in values.chunks(METRICS_PER_DIRECTIVE) {
-        let metrics: Vec<Value> = values.iter().map(|(name, unit, _)| json!({ "Name": name, "Unit": unit })).collect();
-        directives.push(json!({ "Namespace": NAMESPACE, "Dimensions": [["StackName"]], "Metrics": metrics }));
+}
+
+/// One metric of a line, as a directive announces it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric<'a> {
+    name: &'a str,
+    unit: &'static str,
+    #[serde(skip)]
+    value: Number,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Number {
+    Whole(u64),
+    Fraction(f64),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata<'a> {
+    timestamp: u64,
+    cloud_watch_metrics: Vec<Directive<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive<'a> {
+    namespace: &'static str,
+    dimensions: &'static [&'static [&'static str]],
+    metrics: &'a [Metric<'a>],
+}
+
+impl<'a> Metric<'a> {
+    fn count(name: &'a str, amount: u64) -> Self {
+        Self { name, unit: "Count", value: Number::Whole(amount) }
     }
-    let timestamp = milliseconds(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let mut line = Map::new();
-    line.insert("_aws".to_owned(), json!({ "Timestamp": timestamp, "CloudWatchMetrics": directives }));
-    line.insert("level".to_owned(), json!(names.level));
-    line.insert("StackName".to_owned(), json!(names.stack));
-    line.extend(values.into_iter().map(|(name, _, value)| (name.into_owned(), value)));
-    line
+}
+
+impl Line<'_> {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers under texts are JSON")
+    }
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let contracts = [Metric::count(&self.names.metric, 1)];
+        let by_status: &[&[&str]] = match self.names.version {
+            Some(_) => &[&["Status"], &["Status", "ExecutedVersion"]],
+            None => &[&["Status"]],
+        };
+        let status = self.status.map(|_| Directive::new(by_status, &contracts));
+        let chunks = self.metrics.chunks(METRICS_PER_DIRECTIVE);
+        let directives = status.into_iter().chain(chunks.map(|metrics| Directive::new(&[&["StackName"]], metrics)));
+        let timestamp = milliseconds(self.now.duration_since(UNIX_EPOCH).unwrap_or_default());
+
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("_aws", &Metadata { timestamp, cloud_watch_metrics: directives.collect() })?;
+        line.serialize_entry("level", self.names.level)?;
+        line.serialize_entry("StackName", &self.names.stack)?;
+        if let Some(status) = self.status {
+            line.serialize_entry("Status", status)?;
+            if let Some(version) = &self.names.version {
+                line.serialize_entry("ExecutedVersion", version)?;
+            }
+        }
+        for metric in contracts.iter().filter(|_| self.status.is_some()).chain(&self.metrics) {
+            line.serialize_entry(metric.name, &metric.value)?;
+        }
+        line.end()
+    }
+}
+
+impl<'a> Directive<'a> {
+    fn new(dimensions: &'static [&'static [&'static str]], metrics: &'a [Metric<'a>]) -> Self {
+        Self { namespace: NAMESPACE, dimensions, metrics }
+    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -176,6 +230,8 @@ fn milliseconds(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn names() -> Names {
@@ -194,7 +250,7 @@ mod tests {
 
     fn parsed(invocation: &Invocation, counts: Counts) -> Value {
         let now = UNIX_EPOCH + Duration::from_millis(1_545_084_650_987);
-        serde_json::from_str(&invocation_line(&names(), invocation, counts, now)).expect("the line is JSON")
+        serde_json::from_str(&invocation_line(&names(), invocation, &counts, now)).expect("the line is JSON")
     }
 
     /// Every metric a directive announces, with its dimensions and the value it finds in the line.
@@ -234,7 +290,7 @@ mod tests {
     #[test]
     fn a_published_version_is_told_apart_beside_the_contracts_dimension() {
         let names = Names { version: Some("7".to_owned()), ..names() };
-        let line = invocation_line(&names, &invocation(), Counts::new(), UNIX_EPOCH);
+        let line = invocation_line(&names, &invocation(), &Counts::new(), UNIX_EPOCH);
         let line: Value = serde_json::from_str(&line).expect("the line is JSON");
         let status = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(status["Dimensions"], json!([["Status"], ["Status", "ExecutedVersion"]]));
