@@ -8,8 +8,10 @@
 //! - the checkpoint is the first record not done, and everything before it is done.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt};
 
 /// The progress of one batch.
 #[derive(Debug)]
