@@ -33,11 +33,11 @@ pub fn table(release: &Path, cargo_lambda: &Path) -> Result<()> {
     println!("### 5. `local`\n");
     println!(
         "Records of {RECORD_BYTES} bytes per second into a function that does nothing: median (least–most) of {ROUNDS} \
-         interleaved rounds. `local` reads {} records from a file, makes the batches and keeps the checkpoint; `cargo lambda \
-         watch` is given events that are ready, one after the other over one connection.\n",
+         interleaved rounds. `local` reads {} records from a file and makes events of them; `cargo lambda watch` is given \
+         an event that is ready, again and again over one connection, so its figure is the emulator's alone.\n",
         count(RECORDS as u64)
     );
-    println!("| batch size | | records/s | records per invocation | time per invocation | `local` ÷ peer |");
+    println!("| batch size | | records/s | records per invocation | time per invocation | ÷ `cargo lambda watch` |");
     println!("|---|---|---:|---:|---:|---:|");
     let records = std::env::temp_dir().join(format!("benchsuite-records-{}.ndjson", std::process::id()));
     fs::write(&records, lines()).with_context(|| format!("failed to write {}", records.display()))?;

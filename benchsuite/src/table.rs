@@ -13,7 +13,7 @@ pub fn verdict(figure: f64, limit: Limit) -> String {
         Limit::AtMost(limit) => figure <= limit,
         Limit::AtLeast(limit) => figure >= limit,
     };
-    format!("{figure:.2}, {}", if met { "met" } else { "**missed**" })
+    format!("{figure:.3}, {}", if met { "met" } else { "**missed**" })
 }
 
 /// Seconds as milliseconds of three digits that count.
@@ -28,7 +28,7 @@ pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
