@@ -93,7 +93,7 @@ fn zipped(executable: &[u8]) -> zip::result::ZipResult<usize> {
 }
 
 fn print(costs: &[Cost]) {
-    println!("## Cold start\n");
+    println!("## 3. Cold start\n");
     println!(
         "The median and, in parentheses, the quartiles of {STARTS} starts; the answer is to an event of 100 × 200 B. \
          Instructions are those until the first `/next`.\n"

@@ -63,7 +63,7 @@ impl Cost {
 
 /// Measures and prints.
 pub fn table() -> Result<()> {
-    println!("## Whole invocation\n");
+    println!("## 2. Whole invocation\n");
     println!(
         "No function does anything with its records. CPU and latency are the median and, in parentheses, the quartiles of \
          {} rounds, over {PROCESSES} processes of each function; CPU is all threads' user and system time. Instructions are user space's only, by callgrind. \

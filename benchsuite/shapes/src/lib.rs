@@ -1,4 +1,4 @@
-//! The events that are measured, byte for byte as Lambda writes them, and two that deviate from it. The same bytes in
+//! The events that are measured, byte for byte as Lambda writes them, and some that deviate from it. The same bytes in
 //! every run.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -20,16 +20,32 @@ impl Shape {
     }
 }
 
-/// All shapes; the two hostile ones, which no Lambda writes, come last.
-pub const SHAPES: [Shape; 8] = [
-    Shape { name: "10,000 × 60 B", make: || plain(10_000, 60) },
-    Shape { name: "1,000 × 4 kB", make: || plain(1_000, 4_000) },
+/// Events as Lambda writes them.
+pub const SHAPES: [Shape; 6] = [
+    MANY_RECORDS,
+    LARGER_RECORDS,
     Shape { name: "6 × 760 kB", make: || plain(6, 760_000) },
     Shape { name: "100 × 200 B", make: || plain(100, 200) },
     Shape { name: "1 × 200 B", make: || plain(1, 200) },
-    Shape { name: "KPL, 100 × 100 × 60 B", make: || kpl(100, 100, 60) },
-    Shape { name: "hostile: white space", make: spaced },
-    Shape { name: "hostile: escaped keys, unknown fields", make: escaped },
+    KPL,
+];
+
+/// As many records as a batch may have.
+pub const MANY_RECORDS: Shape = Shape { name: "10,000 × 60 B", make: lambdas_own };
+
+/// Where base64 is most of the event.
+pub const LARGER_RECORDS: Shape = Shape { name: "1,000 × 4 kB", make: || plain(1_000, 4_000) };
+
+/// Records packed by the Kinesis Producer Library.
+pub const KPL: Shape = Shape { name: "KPL, 100 × 100 × 60 B", make: || kpl(100, 100, 60) };
+
+/// Events of 10,000 × 60 B that say the same as Lambda's, but are written as Lambda does not.
+pub const HOSTILE: [Shape; 5] = [
+    Shape { name: "hostile: pretty-printed", make: pretty },
+    Shape { name: "hostile: fields in another order", make: reordered },
+    Shape { name: "hostile: a space in every second record", make: every_second_spaced },
+    Shape { name: "hostile: escapes in base64", make: escaped_base64 },
+    Shape { name: "hostile: escaped keys, unknown fields", make: escaped_keys },
 ];
 
 /// An event of `records` records with `bytes` bytes of data each.
@@ -47,17 +63,51 @@ fn kpl(aggregates: usize, user_records: usize, bytes: usize) -> String {
     (0..aggregates).fold(Event::new(), |event, index| event.record(aggregate(index))).to_json()
 }
 
-/// 10,000 × 60 B with white space between all tokens.
-fn spaced() -> String {
-    let event: serde_json::Value = serde_json::from_str(&plain(10_000, 60)).expect("an event is JSON");
-    serde_json::to_string_pretty(&event).expect("a value is JSON")
+/// What the hostile events are made from.
+fn lambdas_own() -> String {
+    plain(10_000, 60)
 }
 
-/// 10,000 × 60 B where each partition key has an escape in it and each record a field that Lambda does not write.
-fn escaped() -> String {
-    plain(10_000, 60)
+/// White space between all tokens, and the fields in the order of the alphabet.
+fn pretty() -> String {
+    serde_json::to_string_pretty(&parsed()).expect("a value is JSON")
+}
+
+fn reordered() -> String {
+    let event = serde_json::to_string(&parsed()).expect("a value is JSON");
+    assert_ne!(event, lambdas_own(), "serde_json keeps the order of fields");
+    event
+}
+
+/// So that what is learnt of a record is of no use for the next one.
+fn every_second_spaced() -> String {
+    let event = lambdas_own();
+    let mut records = event.split(RECORD).skip(1);
+    let mut spaced = r#"{"Records":["#.to_owned();
+    while let Some(record) = records.next() {
+        spaced.extend([RECORD, record]);
+        spaced.extend(records.next().map(|record| [r#"{ "kinesis":"#, record]).into_iter().flatten());
+    }
+    spaced
+}
+
+/// As PHP writes JSON, with a backslash ahead of each slash; base64 is full of them.
+fn escaped_base64() -> String {
+    lambdas_own().replace('/', r"\/")
+}
+
+/// An escape in each partition key, and in each record a field that Lambda does not write.
+fn escaped_keys() -> String {
+    lambdas_own()
         .replace(r#""partitionKey":"p"#, r#""partitionKey":"\u0070"#)
         .replace(r#","eventName":"#, r#","fieldOfTheFuture":{"a":[1,2,3]},"eventName":"#)
+}
+
+/// How a record begins.
+const RECORD: &str = r#"{"kinesis":"#;
+
+fn parsed() -> serde_json::Value {
+    serde_json::from_str(&lambdas_own()).expect("an event is JSON")
 }
 
 /// Bytes that do not compress to nothing: a multiplicative generator's.

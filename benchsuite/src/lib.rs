@@ -1,0 +1,3 @@
+//! What the driver and the Criterion benches share.
+
+pub mod decoders;
