@@ -45,13 +45,12 @@ pub fn table() -> Result<()> {
     peers.extend(peers::s3_logs()?);
     let event: Arc<[u8]> = shapes::plain(100, 200).into_bytes().into();
     let mut costs = peers.iter().map(Cost::new).collect::<Result<Vec<_>>>()?;
-    for start in 1..=STARTS {
-        eprint!("\rcold start: {start} of {STARTS}");
+    eprintln!("cold start: {STARTS} starts of {} functions", peers.len());
+    for start in 0..STARTS {
         for index in shuffled(start, peers.len()) {
             costs[index].add(&peers[index], &event).with_context(|| format!("{} fails", peers[index].name))?;
         }
     }
-    eprintln!();
     for (peer, cost) in peers.iter().zip(&mut costs).filter(|(peer, _)| peer.bootstrap.is_some()) {
         cost.instructions = Some(instructions_of_run(peer.command(), &event, 0)?);
     }
