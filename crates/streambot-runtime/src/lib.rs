@@ -116,6 +116,7 @@ mod function;
 pub mod fuzzing;
 mod handler;
 mod logs;
+mod memory;
 pub mod metrics;
 mod record;
 mod response;

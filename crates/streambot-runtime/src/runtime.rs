@@ -22,7 +22,7 @@ use crate::failure::{Chain, Panicked};
 use crate::function::Function;
 use crate::handler::Handler;
 use crate::logs::{LogObject, Uploads};
-use crate::{Error, logs, metrics, shutdown};
+use crate::{Error, logs, memory, metrics, shutdown};
 
 /// Runs a service as a Lambda function, until Lambda ends it.
 ///
@@ -58,6 +58,7 @@ where
     if !missing.is_empty() {
         return Err(OutsideLambda { missing: missing.into_iter().collect() }.into());
     }
+    memory::keep();
     // SAFETY: `run` is called by `main`, and no thread has been started yet: the Tokio runtime is built below.
     let dotenv = unsafe { environment::load_dotenv() };
     let format = logs::Format::from_env();
