@@ -4,6 +4,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use aws_config::BehaviorVersion;
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::meta::region::ProvideRegion;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
@@ -80,11 +83,7 @@ impl Uploads {
         let prefix = stack.log_prefix().unwrap_or_default();
         let Some(name) = stack.log_bucket() else { return Self { bucket: None, prefix, names } };
         capture().enabled = true;
-        let https =
-            aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
-        let settings = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(https).load().await;
-        let client = aws_sdk_s3::Client::new(&settings);
-        Self { bucket: Some(Bucket { client, name }), prefix, names }
+        Self { bucket: Some(Bucket { client: client().await, name }), prefix, names }
     }
 
     /// Uploads the lines since the last time. That they cannot be is a warning and a metric, never a failed batch: they are
@@ -102,6 +101,23 @@ impl Uploads {
             super::print(&metrics::count_line(&self.names, "LogUploadFailures", SystemTime::now()));
         }
     }
+}
+
+/// A client with what Lambda puts into the environment, and nothing else: the chain of all places where credentials may be
+/// elsewhere would make a function a good deal larger.
+async fn client() -> aws_sdk_s3::Client {
+    let https =
+        aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
+    let settings = aws_sdk_s3::config::Builder::new()
+        .behavior_version(BehaviorVersion::latest())
+        .region(EnvironmentVariableRegionProvider::new().region().await)
+        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+        .http_client(https);
+    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| std::env::var(name).ok());
+    aws_sdk_s3::Client::from_conf(match endpoint {
+        Some(endpoint) => settings.endpoint_url(endpoint).build(),
+        None => settings.build(),
+    })
 }
 
 impl Bucket {
