@@ -42,8 +42,7 @@ pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>
                 // What was read well tells the layout of the records to come, with fields that Lambda did not write before.
                 let read_well = decoder.entries.get(known).is_some_and(|entry| entry.fault.is_none());
                 if layout.is_none() && read_well {
-                    layout = Layout::of(&body[at..end]);
-                    decoder.expect_records_of(end - at);
+                    layout = Layout::of(&body[at..end]).inspect(|_| decoder.expect_records_of(end - at));
                 }
                 at = end;
             }
