@@ -141,7 +141,7 @@ pub use shutdown::on_shutdown;
 /// `?` turns every standard error and `anyhow::Error` into it, and so does `.into()` a text: `Err("no such table".into())`.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// The README's service compiles.
+/// The README's service compiles. The workspace's README is this crate's, so it is found in the crate's package, too.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
