@@ -61,6 +61,8 @@
 //! **Wrap.** [`Handler`] is the one trait between Streambot and your code: implement it around another to add a span, a
 //! time-out or anything else to every batch.
 //!
+//! **Read on** in the [guides](guide): what happens on AWS, what Streambot does about it, and what to choose.
+//!
 //! # For those who know Powertools
 //!
 //! | Powertools for AWS Lambda, batch processing | here |
@@ -114,6 +116,7 @@ mod failure;
 mod function;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod guide;
 mod handler;
 mod logs;
 mod memory;
