@@ -16,7 +16,7 @@ use crate::rounds::shuffled;
 use crate::table::{Limit, Spread, count, megabytes, milliseconds, quantile, verdict};
 
 /// Two processes of one executable differ, for as long as they live, by where their memory happens to lie.
-const PROCESSES: usize = 8;
+const PROCESSES: usize = 5;
 /// Of each process.
 const ROUNDS: usize = 3;
 /// Events over this have fewer invocations a round.

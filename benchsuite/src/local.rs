@@ -17,7 +17,7 @@ const RECORDS: usize = 200_000;
 const RECORD_BYTES: usize = 100;
 const BATCH_SIZES: [usize; 2] = [100, 10_000];
 const SHARDS: [usize; 2] = [1, 4];
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// How long the peer is invoked in each round.
 const PEER: Duration = Duration::from_secs(2);
 
