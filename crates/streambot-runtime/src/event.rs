@@ -158,7 +158,7 @@ impl Batch {
     /// When the oldest of the readable records arrived.
     pub(crate) fn oldest_arrival(&self) -> Option<SystemTime> {
         let readable = self.entries().iter().filter(|entry| entry.fault.is_none());
-        readable.map(|entry| entry.arrival).min().map(|arrival| UNIX_EPOCH + Duration::from_millis(arrival))
+        readable.map(Entry::arrival_time).min()
     }
 
     /// The partition keys of the records, in their order.
@@ -278,6 +278,12 @@ pub(crate) struct Entry {
     /// Milliseconds since the epoch.
     pub(crate) arrival: u64,
     pub(crate) fault: Option<Box<RecordFault>>,
+}
+
+impl Entry {
+    pub(crate) fn arrival_time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.arrival)
+    }
 }
 
 /// A range of bytes in the event's two buffers, counted as if the arena stood behind the body.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::str::Utf8Error;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 
@@ -82,7 +82,7 @@ impl Record {
 
     /// When the stream took the record in, to the millisecond. Kinesis calls it approximate: it is not monotonic.
     pub fn approximate_arrival(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.entry().arrival)
+        self.entry().arrival_time()
     }
 
     pub(crate) fn index(&self) -> usize {

@@ -6,7 +6,7 @@ use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use super::general::RawEvent;
-use super::{Decoder, Entry, EventError, Span};
+use super::{Decoder, Entry, EventError};
 
 const OPENING: &[u8] = br#"{"Records":["#;
 const KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":""#;
@@ -169,12 +169,6 @@ impl<'a> Decoder<'a> {
             fault: None,
         });
         Some(self.body.len() - rest_of_event.len())
-    }
-
-    /// Where a part of the body stands in it.
-    fn in_body(&self, part: &[u8]) -> Span {
-        let start = part.as_ptr() as usize - self.body.as_ptr() as usize;
-        Span { start: start as u32, end: (start + part.len()) as u32 }
     }
 }
 

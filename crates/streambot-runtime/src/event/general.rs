@@ -169,12 +169,17 @@ impl<'a> Decoder<'a> {
     pub(super) fn text(&mut self, text: &str) -> Span {
         let body = self.body.as_ptr_range();
         if body.contains(&text.as_ptr()) {
-            let start = text.as_ptr() as usize - body.start as usize;
-            return Span { start: start as u32, end: (start + text.len()) as u32 };
+            return self.in_body(text.as_bytes());
         }
         let start = self.arena.len();
         self.arena.extend_from_slice(text.as_bytes());
         self.in_arena(start)
+    }
+
+    /// Where a part of the body stands in it.
+    pub(super) fn in_body(&self, part: &[u8]) -> Span {
+        let start = part.as_ptr() as usize - self.body.as_ptr() as usize;
+        Span { start: start as u32, end: (start + part.len()) as u32 }
     }
 
     /// What was added to the arena since it was `start` bytes long.

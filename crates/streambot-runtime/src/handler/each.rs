@@ -240,18 +240,14 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
                 Err(rejection) => Err(Failure::Rejected(rejection)),
             }
         };
-        match AssertUnwindSafe(attempt).catch_unwind().await {
-            Ok(Ok(())) => true,
-            Ok(Err(Failure::Rejected(rejection))) => self.undecodable(&batch.record(index), &rejection),
-            Ok(Err(Failure::Handler(error))) => {
-                log_failure(&batch.record(index), &*error);
-                false
-            }
-            Err(panic) => {
-                log_failure(&batch.record(index), &Panicked::new(&*panic));
-                false
-            }
-        }
+        let error: Error = match AssertUnwindSafe(attempt).catch_unwind().await {
+            Ok(Ok(())) => return true,
+            Ok(Err(Failure::Rejected(rejection))) => return self.undecodable(&batch.record(index), &rejection),
+            Ok(Err(Failure::Handler(error))) => error,
+            Err(panic) => Panicked::new(&*panic).into(),
+        };
+        log_failure(&batch.record(index), &*error);
+        false
     }
 
     fn undecodable(&self, record: &Record, error: &(dyn std::error::Error + 'static)) -> bool {
