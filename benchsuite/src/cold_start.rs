@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use shapes::SMALL_EVENT;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -43,7 +44,7 @@ struct Size {
 pub fn table() -> Result<()> {
     let mut peers = peers::all()?;
     peers.extend(peers::s3_logs()?);
-    let event: Arc<[u8]> = shapes::plain(100, 200).into_bytes().into();
+    let event: Arc<[u8]> = SMALL_EVENT.body().into();
     let mut costs = peers.iter().map(Cost::new).collect::<Result<Vec<_>>>()?;
     eprintln!("cold start: {STARTS} starts of {} functions", peers.len());
     for start in 0..STARTS {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use shapes::{SHAPES, Shape};
+use shapes::{MANY_RECORDS, SHAPES, SMALL_EVENT, Shape};
 
 use crate::callgrind;
 use crate::function::Function;
@@ -188,8 +188,8 @@ fn goal_lines(shape: &Shape, event: &[u8], costs: &[Cost]) -> Vec<String> {
         lines.push(format!("| ≤ 1.4 × the floor | {} | {} | {verdict} | {instructions} | |", shape.name, cost.name));
     }
     let times_less = match shape.name {
-        "10,000 × 60 B" => Some(5.0),
-        "100 × 200 B" => Some(2.5),
+        name if name == MANY_RECORDS.name => Some(5.0),
+        name if name == SMALL_EVENT.name => Some(2.5),
         _ => None,
     };
     if let Some(times) = times_less {

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::emulator::Emulator;
+use crate::peers;
 use crate::table::count;
 
 const RECORDS: usize = 200_000;
@@ -29,10 +30,7 @@ struct Run {
 
 /// Measures and prints the table. The programs are beside this one, and in the test tools.
 pub fn table() -> Result<()> {
-    let driver = std::env::current_exe().context("failed to find the driver itself")?;
-    let release = driver.parent().context("the driver is in no folder")?;
-    let tools = std::env::var_os("STREAMBOT_TEST_TOOLS").context("STREAMBOT_TEST_TOOLS is not set: run ci/bench")?;
-    let cargo_lambda = &Path::new(&tools).join("python/build/bin/cargo-lambda");
+    let cargo_lambda = &peers::tools()?.join("python/build/bin/cargo-lambda");
     println!("## 5. `local`\n");
     println!(
         "Records of {RECORD_BYTES} bytes per second into a function that does nothing: median (least–most) of {ROUNDS} \
@@ -44,7 +42,7 @@ pub fn table() -> Result<()> {
     println!("|---|---|---:|---:|---:|---:|");
     let records = std::env::temp_dir().join(format!("benchsuite-records-{}.ndjson", std::process::id()));
     fs::write(&records, lines()).with_context(|| format!("failed to write {}", records.display()))?;
-    let rows = BATCH_SIZES.iter().try_for_each(|size| rows(*size, release, cargo_lambda, &records));
+    let rows = BATCH_SIZES.iter().try_for_each(|size| rows(*size, cargo_lambda, &records));
     fs::remove_file(&records).with_context(|| format!("failed to remove {}", records.display()))?;
     rows?;
     println!(
@@ -66,9 +64,9 @@ fn lines() -> String {
     lines
 }
 
-fn rows(size: usize, release: &Path, cargo_lambda: &Path, records: &Path) -> Result<()> {
-    let function = release.join("streambot-batch");
-    let local = |shards| local(size, shards, &release.join("streambot-deploy"), &function, records);
+fn rows(size: usize, cargo_lambda: &Path, records: &Path) -> Result<()> {
+    let (function, deploy) = (peers::built("streambot-batch")?, peers::built("streambot-deploy")?);
+    let local = |shards| local(size, shards, &deploy, &function, records);
     // The peer's batches are as large as those that `local` makes of these records on one shard.
     let batch = local(SHARDS[0])?.records_per_invocation.round() as usize;
     let event = shapes::plain(batch, RECORD_BYTES);

@@ -131,13 +131,14 @@ fn powertools_typescript() -> Result<Peer> {
 }
 
 /// An executable that `ci/bench` builds beside this one.
-fn built(name: &str) -> Result<PathBuf> {
+pub fn built(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe().context("failed to find this executable")?.with_file_name(name);
     ensure!(path.exists(), "{} is missing: ci/bench builds it", path.display());
     Ok(path)
 }
 
-fn tools() -> Result<PathBuf> {
+/// The folder of what `ci/setup` installs.
+pub fn tools() -> Result<PathBuf> {
     let tools = std::env::var_os("STREAMBOT_TEST_TOOLS").context("STREAMBOT_TEST_TOOLS is not set: run ci/bench")?;
     Ok(tools.into())
 }

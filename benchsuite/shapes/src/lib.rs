@@ -25,7 +25,7 @@ pub const SHAPES: [Shape; 6] = [
     MANY_RECORDS,
     LARGER_RECORDS,
     Shape { name: "6 × 760 kB", make: || plain(6, 760_000) },
-    Shape { name: "100 × 200 B", make: || plain(100, 200) },
+    SMALL_EVENT,
     Shape { name: "1 × 200 B", make: || plain(1, 200) },
     KPL,
 ];
@@ -35,6 +35,9 @@ pub const MANY_RECORDS: Shape = Shape { name: "10,000 × 60 B", make: lambdas_ow
 
 /// Where base64 is most of the event.
 pub const LARGER_RECORDS: Shape = Shape { name: "1,000 × 4 kB", make: || plain(1_000, 4_000) };
+
+/// A common small event.
+pub const SMALL_EVENT: Shape = Shape { name: "100 × 200 B", make: || plain(100, 200) };
 
 /// Records packed by the Kinesis Producer Library.
 pub const KPL: Shape = Shape { name: "KPL, 100 × 100 × 60 B", make: || kpl(100, 100, 60) };
