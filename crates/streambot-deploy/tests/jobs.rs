@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use support::emulator::Emulator;
-use support::{streambot_deploy, workspace};
+use support::{cargo, streambot_deploy, workspace};
 
 /// The service, built once for all tests of this file.
 static JOBS: LazyLock<Jobs> = LazyLock::new(|| Jobs::build().expect("the service builds"));
@@ -43,7 +43,7 @@ impl Jobs {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/jobs/main.rs");
         std::fs::copy(fixture, folder.path().join("src/main.rs"))?;
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("service");
-        let built = Command::new(env!("CARGO"))
+        let built = cargo()
             .args(["build", "--quiet", "--manifest-path"])
             .arg(&manifest)
             .env("CARGO_TARGET_DIR", &target)

@@ -112,8 +112,16 @@ fn cargo_lambda_is_installed() -> bool {
 }
 
 /// Cargo with nothing to read: cargo-lambda would otherwise ask to install what it misses.
+///
+/// Nor does it see what `cargo run` and `cargo test` tell a process of its own package: a build script that looks at it, as ring's
+/// does, would run anew, and all that depends on it be built anew, whenever builds by hand and by this tool take turns.
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command.stdin(Stdio::null());
     command
 }
@@ -143,4 +151,18 @@ fn not_run(error: std::io::Error) -> Error {
 fn build_failed(service: &Service) -> Error {
     Error::failed(format!("binary `{}` of package `{}` was not built", service.bin, service.name))
         .hint("the messages above tell why")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_does_not_see_whose_process_runs_it() {
+        let cargo = cargo();
+        for name in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION_PRE", "CARGO_MANIFEST_DIR"] {
+            assert!(std::env::var_os(name).is_some(), "Cargo no longer tells its tests {name}");
+            assert!(cargo.get_envs().any(|variable| variable == (name.as_ref(), None)), "{name}");
+        }
+    }
 }

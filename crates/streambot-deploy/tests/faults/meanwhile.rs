@@ -185,9 +185,7 @@ impl Package {
 
     /// Builds the bundle and writes both files.
     fn bundle(&self) -> Command {
-        let mut command = self.service.command(["bundle", "disk", "--profile", "dev"]);
-        command.env("CARGO_PROFILE_DEV_STRIP", "true");
-        command
+        self.service.command(["bundle", "disk", "--profile", "dev"])
     }
 }
 

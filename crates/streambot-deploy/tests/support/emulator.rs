@@ -4,17 +4,17 @@ use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{free_address, keeper, tool, workspace};
+use super::{cargo, free_address, keeper, tool, workspace};
 
 /// The example's own executable, as the tests' build left it.
 pub fn example_executable() -> Result<PathBuf> {
-    let output = Command::new(env!("CARGO"))
+    let output = cargo()
         .args(["build", "--quiet", "--package", "streambot-example", "--message-format", "json"])
         .current_dir(workspace())
         .output()?;

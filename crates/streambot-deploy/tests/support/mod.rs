@@ -149,9 +149,22 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// Cargo, as from a shell: without what it tells a test of the test's own package, which build scripts may look at.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    let own = std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    });
+    own.for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command
+}
+
 /// What an example of the example service prints: one of its templates.
 pub fn example_template(example: &str) -> Result<String> {
-    let output = Command::new(env!("CARGO"))
+    let output = cargo()
         .args(["run", "--quiet", "--package", "streambot-example", "--example", example])
         .current_dir(workspace())
         .stderr(Stdio::inherit())
@@ -227,6 +240,8 @@ impl Service {
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("AWS_REGION", REGION)
+            // A small executable, as each deploy packs it, hashes it and sends it.
+            .env("CARGO_PROFILE_DEV_STRIP", "true")
             // One target folder for all tests' services, outside of any that a user has.
             .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("service"));
         command
