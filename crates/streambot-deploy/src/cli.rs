@@ -27,6 +27,7 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  streambot-deploy init quakes                      Write a new service
   streambot-deploy local --records records.ndjson   Run the service here, on records of a file
   streambot-deploy template > streambot.template    Print the stack a service needs
   streambot-deploy staging                          Deploy the service of this folder
@@ -44,6 +45,9 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Write a new service: code, tests, stack, settings, a workflow
+    #[command(after_long_help = crate::init::AFTER_HELP)]
+    Init(crate::init::Arguments),
     /// Build the service, deploy its function and connect it to the stream
     #[command(after_long_help = crate::deploy::AFTER_HELP)]
     Deploy(Box<DeployArguments>),
@@ -75,10 +79,17 @@ enum Verb {
     #[command(after_long_help = crate::bundle::AFTER_HELP, mut_args(of_a_bundle))]
     Bundle(Box<BundleArguments>),
     /// Print the CloudFormation template of a stream and its roles
+    #[command(after_long_help = crate::template::AFTER_HELP)]
     Template(crate::template::Arguments),
     /// Run the service on this machine, fed as Lambda would feed it
     #[command(after_long_help = crate::local::AFTER_HELP, mut_arg("on_failure", crate::local::describe_on_failure))]
     Local(Box<crate::local::Arguments>),
+    /// Print what makes a shell complete verbs, flags and their values
+    #[command(after_long_help = crate::completions::AFTER_HELP)]
+    Completions(crate::completions::Arguments),
+    /// Write the manual: a page for each verb
+    #[command(after_long_help = crate::manual::AFTER_HELP)]
+    Man(crate::manual::Arguments),
 }
 
 /// A bundle holds the build and the files; all else of a function is the deploy's.
@@ -92,6 +103,7 @@ fn of_a_bundle(flag: clap::Arg) -> clap::Arg {
 pub(crate) async fn run() -> Result<()> {
     let cli = Cli::parse();
     match cli.verb {
+        Some(Verb::Init(arguments)) => crate::init::run(&arguments),
         Some(Verb::Deploy(arguments)) => deploy(*arguments).await,
         Some(Verb::Bundle(arguments)) => {
             progress::begin(arguments.answer.quiet);
@@ -107,6 +119,8 @@ pub(crate) async fn run() -> Result<()> {
         Some(Verb::Resume(arguments)) => crate::pause::run(*arguments, Wanted::Enabled).await,
         Some(Verb::Replay(arguments)) => crate::replay::run(*arguments).await,
         Some(Verb::Destroy(arguments)) => crate::destroy::run(*arguments).await,
+        Some(Verb::Completions(arguments)) => crate::completions::run(&arguments, Cli::command()),
+        Some(Verb::Man(arguments)) => crate::manual::run(&arguments, Cli::command()),
         None => {
             refuse_a_verb(cli.deploy.environment())?;
             deploy(cli.deploy).await

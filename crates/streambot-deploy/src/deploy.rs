@@ -26,12 +26,12 @@ Reads stack, function and mappings, builds the bundle, and brings AWS to what Ca
 from whatever state it is in. What is right already is left alone, and a mapping keeps its place in the stream.
 
 Examples:
-  streambot-deploy staging                                The same as `deploy staging`
-  streambot-deploy deploy staging --dry-run               What would change, old → new
-  streambot-deploy deploy staging --stack quakes.template The stack first, then the function
-  streambot-deploy deploy production --canary 10%/5m      A tenth of the batches for five minutes first
+  streambot-deploy staging                                 The same as `deploy staging`
+  streambot-deploy deploy staging --dry-run                What would change, old → new
+  streambot-deploy deploy staging --stack quakes.template  The stack first, then the function
+  streambot-deploy deploy production --canary 10%/5m       A tenth of the batches first
   streambot-deploy deploy production --bundle build/bundle.zip
-                                                          What was built for staging
+                                                           What was built for staging
 
 Exit codes:
   0  all is as declared, or --dry-run said what is not

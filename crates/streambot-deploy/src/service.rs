@@ -170,7 +170,11 @@ impl Service {
     }
 }
 
-fn stack_name(package: &str, environment: &str) -> Result<String> {
+/// `<package>-<environment>`, checked as [`Service::stack_name`] says.
+///
+/// # Errors
+/// Bad usage where CloudFormation or Lambda refuse the name.
+pub(crate) fn stack_name(package: &str, environment: &str) -> Result<String> {
     let name = format!("{package}-{environment}");
     let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
     let allowed = |character: char| character.is_ascii_alphanumeric() || character == '-';

@@ -6,6 +6,17 @@ use streambot_infra::{Document, Streambot, Template};
 use crate::error::{Error, Result};
 use crate::verb::write_out;
 
+/// What `template --help` says at its end.
+pub(crate) const AFTER_HELP: &str = "\
+Examples:
+  streambot-deploy template --form composed > quakes.template   A stack of its own, to begin with
+  streambot-deploy template > streambot.template                A stack to nest, by TemplateURL
+
+Exit codes:
+  0  done
+  1  failed
+  2  bad usage";
+
 /// What a template is asked for.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -16,8 +16,21 @@ fn help(arguments: &[&str]) -> Result<String> {
 fn of_the_whole_and_of_every_verb() -> Result<()> {
     insta::assert_snapshot!("streambot-deploy", help(&["--help"])?);
     for verb in [
-        "deploy", "stack", "status", "logs", "rollback", "pause", "resume", "replay", "destroy", "bundle", "template",
+        "deploy",
+        "stack",
+        "status",
+        "logs",
+        "rollback",
+        "pause",
+        "resume",
+        "replay",
+        "destroy",
+        "bundle",
+        "template",
         "local",
+        "init",
+        "completions",
+        "man",
     ] {
         insta::assert_snapshot!(verb, help(&[verb, "--help"])?);
     }
