@@ -78,3 +78,8 @@ pub use value::{
     Intrinsic, Value, account_id, get_att, if_, import_value, join, no_value, partition, reference, region, select,
     split, stack_id, stack_name, sub, sub_with, url_suffix,
 };
+
+/// The README's template builds.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -82,25 +82,27 @@
 //! # Doing a thing once
 //!
 //! Kinesis delivers at least once: a record comes again after a failure, a timeout, or a shard's move. [`Record::id`] stays
-//! the same however often it comes, so a conditional put can tell the first time from the others. With a DynamoDB table
-//! whose key is `id` and whose time to live is `expires`, longer than the stream keeps records:
+//! the same however often it comes, so a conditional put can tell the first time from the others:
 //!
-//! ```ignore
-//! async fn charge((record, order): (Record, Json<Order>), table: &Table) -> Result<(), Error> {
-//!     let put = table.client.put_item().table_name(&table.name)
-//!         .item("id", AttributeValue::S(record.id()))
-//!         .item("expires", AttributeValue::N(in_eight_days().to_string()))
-//!         .condition_expression("attribute_not_exists(id)");
-//!     match put.send().await {
-//!         Ok(_) => pay(&order).await,
-//!         Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
-//!         Err(error) => Err(error.into()),
-//!     }
+//! ```
+//! use streambot_runtime::{Error, Json, Record};
+//!
+//! /// Such as a DynamoDB table with the key `id`, and a time to live that is longer than the stream keeps records.
+//! trait Seen {
+//!     /// Puts an id; false where it was there: for DynamoDB, where the condition `attribute_not_exists(id)` failed.
+//!     async fn put(&self, id: String) -> Result<bool, Error>;
+//! }
+//!
+//! # struct Order;
+//! # async fn pay(_: &Order) -> Result<(), Error> { Ok(()) }
+//! async fn charge((record, order): (Record, Json<Order>), seen: &impl Seen) -> Result<(), Error> {
+//!     if seen.put(record.id()).await? { pay(&order).await } else { Ok(()) }
 //! }
 //! ```
 //!
 //! As it stands, a payment that fails after the put is not tried again. Where that matters, put the effect itself into the
-//! same DynamoDB transaction, or hand `record.id()` to the payment service as its idempotency key.
+//! same DynamoDB transaction (the repository's `example/examples/idempotent.rs` is such a service), or hand `record.id()` to
+//! the payment service as its idempotency key.
 //!
 //! # Features
 //!
