@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use self::general::RawEvent;
-use crate::aggregation;
+use crate::aggregation::{self, Aggregate};
 use crate::record::Record;
 
 /// So that 32 bits count the bytes of body and arena, which is never the larger one. Lambda's own limit is 6 MB.
@@ -112,25 +112,29 @@ impl Batch {
         if !self.entries().iter().any(may_be_aggregate) {
             return self;
         }
-        let unpack = |entry: &Entry| aggregation::unpack(&event.shared(entry.data));
         let mut entries = Vec::with_capacity(self.len);
         for (index, entry) in self.entries().iter().enumerate() {
-            let Some((records, damage)) = unpack(entry) else {
+            let Some(aggregate) = Aggregate::read(event.bytes(entry.data)) else {
                 entries.push(entry.clone());
                 continue;
             };
-            entries.extend((0u64..).zip(records).map(|(sub_sequence_number, record)| Entry {
-                data: event.span_of(&record.data),
-                partition_key: event.span_of(&record.partition_key),
-                explicit_hash_key: record.explicit_hash_key.map(|key| event.span_of(&key)),
-                sub_sequence_number,
-                ..entry.clone()
-            }));
-            if let Some(damage) = damage {
-                let event_id = event.text(entry.event_id).to_owned();
-                let fault = RecordFault { index, event_id, reason: damage.to_string() };
-                let sub_sequence_number = damage.sub_sequence_number() as u64;
-                entries.push(Entry { sub_sequence_number, fault: Some(Box::new(fault)), ..entry.clone() });
+            entries.reserve(aggregate.len());
+            for (sub_sequence_number, user_record) in (0u64..).zip(aggregate.user_records()) {
+                match user_record {
+                    Ok(record) => entries.push(Entry {
+                        data: event.span_of(record.data),
+                        partition_key: event.span_of(record.partition_key),
+                        explicit_hash_key: record.explicit_hash_key.map(|key| event.span_of(key)),
+                        sub_sequence_number,
+                        ..entry.clone()
+                    }),
+                    Err(damage) => {
+                        let event_id = event.text(entry.event_id).to_owned();
+                        let fault = RecordFault { index, event_id, reason: damage.to_string() };
+                        entries.push(Entry { sub_sequence_number, fault: Some(Box::new(fault)), ..entry.clone() });
+                        break;
+                    }
+                }
             }
         }
         let len = entries.len();
@@ -307,19 +311,13 @@ impl Event {
         &buffer[range]
     }
 
-    /// The same bytes, as a share of the buffer they stand in.
-    fn shared(&self, span: Span) -> Bytes {
-        let (buffer, range) = self.place(span);
-        buffer.slice(range)
-    }
-
     fn place(&self, span: Span) -> (&Bytes, Range<usize>) {
         let (start, end, body) = (span.start as usize, span.end as usize, self.body.len());
         if start < body { (&self.body, start..end) } else { (&self.arena, start - body..end - body) }
     }
 
-    /// Where a share of the arena stands in it.
-    fn span_of(&self, share: &Bytes) -> Span {
+    /// Where a part of the arena stands in it.
+    fn span_of(&self, share: &[u8]) -> Span {
         if share.is_empty() {
             return Span::EMPTY;
         }

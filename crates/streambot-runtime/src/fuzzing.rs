@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::aggregation::Aggregate;
 use crate::event::Batch;
 use crate::record::Record;
 use crate::{aggregation, event};
@@ -58,16 +59,17 @@ fn seen(batch: &Batch) -> (Vec<String>, String) {
     (batch.iter().map(record).collect(), format!("{:?} {:?}", batch.event_source_arn(), batch.window()))
 }
 
-/// Unpacking an aggregate never panics, and nothing but what carries its own digest is one.
+/// An aggregate's message is read as `prost` reads it, never panics, and nothing but what carries its own digest is an aggregate.
 pub fn unpack_aggregate(data: &[u8]) {
-    use md5::{Digest, Md5};
-    let data = Bytes::copy_from_slice(data);
-    if let Some((records, _damage)) = aggregation::unpack(&data) {
-        let (message, digest) = data[4..].split_at(data.len() - 20);
-        assert_eq!(Md5::digest(message).as_slice(), digest);
-        assert!(records.iter().all(|record| std::str::from_utf8(&record.partition_key).is_ok()));
-        assert!(records.iter().map(|record| record.data.len()).sum::<usize>() <= message.len());
+    let count = aggregation::agrees_with_reference(data);
+    let sealed = aggregation::seal(data);
+    let aggregate = Aggregate::read(&sealed);
+    assert_eq!(aggregate.as_ref().map(Aggregate::len), count.filter(|_| !data.is_empty()));
+    if let Some(aggregate) = aggregate {
+        let readable = aggregate.user_records().map_while(Result::ok);
+        assert!(readable.map(|record| record.data.len()).sum::<usize>() <= data.len());
     }
+    assert!(Aggregate::read(data).is_none_or(|_| data.len() > 20));
 }
 
 #[cfg(test)]

@@ -1,0 +1,36 @@
+//! The message of an aggregate as `prost` reads it: what the reader of this crate is held against. Nothing but tests and fuzzing
+//! uses it.
+
+use bytes::Bytes;
+use prost::Message;
+
+/// The message. Keys are declared as bytes, which on the wire they are.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AggregatedRecord {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub(crate) partition_key_table: Vec<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub(crate) explicit_hash_key_table: Vec<Bytes>,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) records: Vec<PackedRecord>,
+}
+
+/// One user record in the message. Its required fields are optional here, so that a missing one is seen.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PackedRecord {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) partition_key_index: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) explicit_hash_key_index: Option<u64>,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub(crate) data: Option<Bytes>,
+}
+
+/// The fields of a message, read by `prost`; `None` where it is none, or one that lacks what the format requires.
+pub(crate) fn read(message: &[u8]) -> Option<AggregatedRecord> {
+    let aggregate = AggregatedRecord::decode(message).ok()?;
+    let mut keys = aggregate.partition_key_table.iter().chain(&aggregate.explicit_hash_key_table);
+    let is_whole = |record: &PackedRecord| record.partition_key_index.is_some() && record.data.is_some();
+    let is_one = keys.all(|key| std::str::from_utf8(key).is_ok()) && aggregate.records.iter().all(is_whole);
+    is_one.then_some(aggregate)
+}
