@@ -106,6 +106,24 @@ fn every_setting_of_the_pages_is_read() {
 }
 
 #[test]
+fn every_link_to_a_file_leads_to_one() {
+    let mut count = 0;
+    for (path, page) in pages() {
+        let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+        // What leads elsewhere, and what rustdoc checks.
+        let files =
+            targets.filter(|target| !target.contains("::") && !target.contains(' ') && !target.starts_with("http"));
+        for target in
+            files.filter_map(|target| target.split('#').next()).filter(|file| !file.is_empty() && *file != "crate")
+        {
+            assert!(path.with_file_name(target).exists(), "{}: {target}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
 fn a_call_is_found_in_a_line_of_shell() {
     let line = "$ tail -f a.ndjson | streambot-deploy local --records - > 'b c'; cargo streambot template # prints it";
     assert_eq!(calls(line), [vec!["local", "--records", "-"], vec!["template"]]);

@@ -9,7 +9,8 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 
-use local::{Local, wait_until};
+use local::Local;
+use local::function::wait_until;
 
 /// A handler that logs its version beside what it was sent, and waits for a file where it is sent a `wait`.
 fn version(number: u32) -> String {

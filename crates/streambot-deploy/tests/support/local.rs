@@ -11,31 +11,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A client of the Runtime API that logs the data of every event, and answers what `handle(records)` returns.
-const FUNCTION: &str = r#"#!/usr/bin/env python3
-import base64, http.client, json, os, sys, time
+#[path = "function.rs"]
+pub mod function;
 
-api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+use function::PRELUDE;
 
-def call(method, path, body=None):
-    api.request(method, "/2018-06-01/runtime/" + path, body)
-    response = api.getresponse()
-    return response, response.read()
-
-def log(entry):
-    with open(os.environ["LOG"], "a") as file:
-        file.write(json.dumps(entry) + "\n")
-
-def handle(records):
-    return "null"
-
-HANDLER
-
+/// What it does after its prelude: logs the data of every event, and answers what `handle(records)` returns.
+const LOOP: &str = r#"
 while True:
     response, body = call("GET", "invocation/next")
     request_id = response.headers["Lambda-Runtime-Aws-Request-Id"]
@@ -44,6 +30,9 @@ while True:
     log({"process": os.getpid(), "data": data})
     call("POST", "invocation/" + request_id + "/response", handle(records))
 "#;
+
+/// A handler for which every record is fine, unless another one is defined after it.
+const SUCCEED: &str = "def handle(records): return 'null'";
 
 /// A run that has not begun.
 pub struct Local {
@@ -73,7 +62,7 @@ impl Local {
     /// Puts the function there, in place of the one that is.
     pub fn write_function(&self, handler: &str) {
         let (new, bootstrap) = (self.path("bootstrap.new"), self.path("bootstrap"));
-        fs::write(&new, FUNCTION.replace("HANDLER", handler)).unwrap();
+        fs::write(&new, format!("{PRELUDE}\n{SUCCEED}\n{handler}\n{LOOP}")).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
         fs::rename(new, bootstrap).unwrap();
     }
@@ -141,15 +130,6 @@ impl Ended {
     pub fn deliveries(&self, record: &str) -> usize {
         let data = self.invocations.iter().flat_map(|invocation| invocation["data"].as_array().unwrap());
         data.filter(|data| *data == record).count()
-    }
-}
-
-/// Waits until `condition` holds, and fails when it does not for a long time.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed().as_secs() < 60, "still waiting until {what}");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
