@@ -12,7 +12,7 @@ Examples:
   streambot-deploy completions bash > ~/.local/share/bash-completion/completions/streambot-deploy
   streambot-deploy completions zsh > ~/.zfunc/_streambot-deploy      (with ~/.zfunc in $fpath)
   streambot-deploy completions fish > ~/.config/fish/completions/streambot-deploy.fish
-  streambot-deploy completions powershell >> $PROFILE
+  streambot-deploy completions powershell | Out-String | Invoke-Expression      (in $PROFILE)
 
 Exit codes:
   0  done

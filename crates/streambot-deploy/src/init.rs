@@ -24,13 +24,14 @@ Examples:
   streambot-deploy init quakes
   streambot-deploy init quakes --path-dependencies=../streambot
 
-The service compiles, passes its tests, runs under `local` on its sample records and deploys as it is. Inside a
-Cargo workspace it becomes a member. A failure leaves nothing behind.
+The service compiles, passes its tests, runs under `local` on its sample records and deploys
+as it is. Inside a Cargo workspace it becomes a member. A failure leaves nothing behind.
 
 Exit codes:
   0  done
   1  failed
-  2  bad usage: a name that Cargo or AWS refuse, a folder that exists, no checkout of Streambot";
+  2  bad usage: a name that Cargo or AWS refuse or the workspace has, a folder that exists,
+     no checkout of Streambot";
 
 /// The environment that the service is told to deploy to.
 const ENVIRONMENT: &str = "production";
@@ -78,18 +79,67 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let dependencies = Dependencies::find(arguments.path_dependencies.as_ref().map(Option::as_deref), &here)?;
     let workspace = Workspace::around(&folder)?;
-    let next = next(name, dependencies.tool());
-    let files = files::of(name, &folder, &dependencies, workspace.as_ref(), &next)?;
-    write(&folder, &files, workspace.as_ref())?;
+    if let Some(workspace) = &workspace
+        && workspace.has_package(name)?
+    {
+        let message = format!("the workspace of {} has a package `{name}`", workspace.manifest.display());
+        return Err(Error::usage(message).hint("choose another name"));
+    }
+    let place = Place::of(&folder, workspace.as_ref());
+    let next = next(name, &place.example(name), dependencies.tool());
+    let files = files::of(name, &place, &dependencies, &next)?;
+    write(&here, name, &files, workspace.as_ref())?;
 
     let answer = Answer {
         folder: name,
         files: files.iter().map(|file| file.path).collect(),
         member_of: workspace.as_ref().map(|workspace| workspace.manifest.as_path()),
-        notes: workspace.iter().flat_map(Workspace::notes).collect(),
+        notes: workspace.iter().filter_map(Workspace::note).chain(place.notes(name, &dependencies)).collect(),
         next,
     };
     verb::print(&answer, arguments.output)
+}
+
+/// Where a service is put.
+#[derive(Debug)]
+struct Place<'a> {
+    folder: &'a Path,
+    /// The folder that GitHub will know as the repository.
+    repository: &'a Path,
+    workspace: Option<&'a Workspace>,
+}
+
+impl<'a> Place<'a> {
+    /// The repository is Git's; where there is none yet, it is taken to be the workspace, or the service alone.
+    fn of(folder: &'a Path, workspace: Option<&'a Workspace>) -> Self {
+        let repository = folder.ancestors().skip(1).find(|folder| folder.join(".git").exists());
+        let of_workspace = || workspace.and_then(|workspace| workspace.manifest.parent());
+        Self { folder, repository: repository.or_else(of_workspace).unwrap_or(folder), workspace }
+    }
+
+    /// What the example is called that prints the stack: the examples of a workspace need names of their own.
+    fn example(&self, name: &str) -> String {
+        if self.workspace.is_some() { format!("{name}-template") } else { "template".to_owned() }
+    }
+
+    /// What is left to do by hand for the workflow.
+    fn notes(&self, name: &str, dependencies: &Dependencies) -> Vec<String> {
+        let repository = self.repository.display();
+        let moved = (self.repository != self.folder).then(|| {
+            format!(
+                "move .github/workflows/deploy.yml to {repository}/.github/workflows/{name}.yml, where GitHub reads it"
+            )
+        });
+        let checkout = match dependencies {
+            Dependencies::Checkout(checkout) if !checkout.starts_with(self.repository) => Some(format!(
+                "the workflow finds Streambot where it is on this machine: have it check out {} there, or depend on \
+                 published crates",
+                checkout.display()
+            )),
+            _ => None,
+        };
+        moved.into_iter().chain(checkout).collect()
+    }
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -102,11 +152,11 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// What to do with the service, in its folder: run it here, create its stack, deploy it.
-fn next(name: &str, tool: &str) -> [String; 3] {
+fn next(name: &str, example: &str, tool: &str) -> [String; 3] {
     [
         format!("{tool} local --records records.ndjson --partition-key /net"),
         format!(
-            "cargo run --quiet --example template > {name}.template && \
+            "cargo run --quiet --example {example} > {name}.template && \
              {tool} stack {ENVIRONMENT} --template {name}.template"
         ),
         format!("{tool} deploy {ENVIRONMENT}"),
@@ -114,21 +164,20 @@ fn next(name: &str, tool: &str) -> [String; 3] {
 }
 
 /// Writes all files, or none of them: they are written aside, and their folder is then renamed.
-fn write(folder: &Path, files: &[File], workspace: Option<&Workspace>) -> Result<()> {
+fn write(here: &Path, name: &str, files: &[File], workspace: Option<&Workspace>) -> Result<()> {
+    let folder = here.join(name);
     let failed = |error| Error::failed(format!("writing {}", folder.display())).because(error);
-    let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
-        return Err(Error::failed(format!("{} has no place", folder.display())));
-    };
-    let aside = tempfile::Builder::new().prefix(".streambot-init-").tempdir_in(parent).map_err(failed)?;
+    let aside = tempfile::Builder::new().prefix(".streambot-init-").tempdir_in(here).map_err(failed)?;
     let written = aside.path().join(name);
     for file in files {
         let path = written.join(file.path);
         path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
         std::fs::write(&path, &file.contents).map_err(failed)?;
     }
-    std::fs::rename(&written, folder).map_err(failed)?;
-    workspace.map_or(Ok(()), Workspace::write).inspect_err(|_| {
-        let _ = std::fs::remove_dir_all(folder);
+    std::fs::rename(&written, &folder).map_err(failed)?;
+    workspace.map_or(Ok(()), Workspace::write).map_err(|error| match std::fs::remove_dir_all(&folder) {
+        Ok(()) => error,
+        Err(_) => error.hint(format!("remove {} by hand", folder.display())),
     })
 }
 
@@ -173,7 +222,13 @@ mod tests {
     #[test]
     fn the_settings_in_comments_are_the_defaults() {
         let folder = tempfile::tempdir().unwrap();
-        let files = files::of("quakes", folder.path(), &Dependencies::Registry, None, &next("quakes", "")).unwrap();
+        let files = files::of(
+            "quakes",
+            &Place::of(folder.path(), None),
+            &Dependencies::Registry,
+            &next("quakes", "template", ""),
+        )
+        .unwrap();
         let load = |uncommented: bool| {
             for file in &files {
                 let path = folder.path().join(file.path);

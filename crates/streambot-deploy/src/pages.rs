@@ -32,7 +32,13 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
 fn calls(commands: &str) -> Vec<Vec<String>> {
     let mut calls = Vec::new();
     for line in commands.lines() {
-        let Some(words) = shlex::split(&line.replace("; ", " ; ")) else { continue };
+        let Some(words) = shlex::split(&line.replace("; ", " ; ")) else {
+            assert!(
+                !line.contains("streambot-deploy ") && !line.contains("cargo streambot "),
+                "no shell command: {line}"
+            );
+            continue;
+        };
         let is_end = |word: &String| matches!(word.as_str(), "|" | "&&" | ";" | ">" | ">>");
         for command in words.split(is_end) {
             let command = command.strip_prefix(&["$".to_owned()]).unwrap_or(command);

@@ -63,6 +63,7 @@ fn a_workflow_tests_pull_requests_and_deploys_main() -> Result<()> {
     let workflow: Value = serde_saphyr::from_str(&workflow)?;
     assert_eq!(workflow["on"]["push"]["branches"], json!(["main"]));
     assert_eq!(workflow["defaults"]["run"]["working-directory"], ".");
+    assert_eq!(workflow["jobs"]["deploy"]["concurrency"], "quakes-production");
     assert_eq!(workflow["jobs"]["deploy"]["needs"], "test");
     let steps = workflow["jobs"]["deploy"]["steps"].as_array().context("steps")?;
     let deploys = "streambot-deploy deploy production --stack quakes.template --yes";
@@ -78,6 +79,7 @@ fn inside_a_workspace_it_becomes_a_member_once() -> Result<()> {
     let manifest = "[workspace]\nresolver = \"3\"\nmembers = [\n    # One a line.\n    \"tools/*\",\n]\n";
     place.file("Cargo.toml", manifest)?;
     place.file("services/README.md", "")?;
+    place.file("tools/README.md", "")?;
 
     let answer = place.service("services", "quakes")?;
     for file in answer["files"].as_array().context("files")? {
@@ -92,7 +94,11 @@ fn inside_a_workspace_it_becomes_a_member_once() -> Result<()> {
     let workflow = std::fs::read_to_string(place.path("services/quakes/.github/workflows/deploy.yml"))?;
     assert!(workflow.contains("working-directory: \"services/quakes\""), "{workflow}");
 
-    place.file("tools/README.md", "")?;
+    let twice = place.init("", &["quakes"])?;
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(String::from_utf8(twice.stderr)?.contains("has a package `quakes`"));
+    assert!(!place.path("quakes").exists());
+
     place.service("tools", "counter")?;
     assert_eq!(std::fs::read_to_string(place.path("Cargo.toml"))?, edited);
 

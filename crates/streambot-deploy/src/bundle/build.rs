@@ -23,7 +23,9 @@ pub(super) fn for_lambda(service: &Service, profile: &str) -> Result<Vec<u8>> {
         return Err(Error::failed(format!(
             "this machine cannot build for Lambda's {architecture} without cargo-lambda"
         ))
-        .hint("install it: `pip install cargo-lambda` brings Zig, its linker, along (https://www.cargo-lambda.info)"));
+        .hint(
+            "install it: `pipx install cargo-lambda` brings Zig, its linker, along (https://www.cargo-lambda.info)",
+        ));
     };
     std::fs::read(&path)
         .map_err(|error| Error::failed(format!("reading what was built, {}", path.display())).because(error))

@@ -33,7 +33,7 @@ pub(super) fn check(what: &str, executable: &[u8], architecture: Architecture) -
             "{what} needs glibc {major}.{minor}, and Lambda's provided.al2023 has {}.{}",
             IMAGE_GLIBC.0, IMAGE_GLIBC.1
         ))
-        .hint("build with cargo-lambda (`pip install cargo-lambda`), which links against the image's glibc")),
+        .hint("build with cargo-lambda (`pipx install cargo-lambda`), which links against the image's glibc")),
         _ => Ok(()),
     }
 }

@@ -52,7 +52,12 @@ impl Dependencies {
     pub(super) fn installation(&self, folder: &Path) -> Result<String> {
         Ok(match self.path("streambot-deploy", folder)? {
             None => "cargo install --locked streambot-deploy".to_owned(),
-            Some(path) => format!("cargo install --locked --path {}", quoted(&path)),
+            Some(path) => {
+                let path = shlex::try_quote(&path).map_err(|error| {
+                    Error::usage(format!("{path} cannot stand in a shell's command")).because(error)
+                })?;
+                format!("cargo install --locked --path {path}")
+            }
         })
     }
 
@@ -72,7 +77,7 @@ impl Dependencies {
     }
 }
 
-/// A text as TOML, JSON and a shell quote it, unless it has a character that these differ about.
+/// A text as TOML and YAML quote it.
 pub(super) fn quoted(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
 }

@@ -1,9 +1,7 @@
 //! The files of a new service, as text. It refuses to know how they get to disk.
 
-use std::path::Path;
-
+use super::Place;
 use super::dependencies::{Dependencies, quoted, text};
-use super::workspace::Workspace;
 use crate::error::Result;
 
 /// A file of the service.
@@ -14,36 +12,40 @@ pub(super) struct File {
     pub(super) contents: String,
 }
 
-/// All files of the service `name` in `folder`; `next` are the commands its README tells.
+/// All files of the service `name`; `next` are the commands its README tells.
 ///
 /// # Errors
 /// Bad usage where a path that stands in a file is no text.
-pub(super) fn of(
-    name: &str,
-    folder: &Path,
-    dependencies: &Dependencies,
-    workspace: Option<&Workspace>,
-    next: &[String; 3],
-) -> Result<Vec<File>> {
+pub(super) fn of(name: &str, place: &Place<'_>, dependencies: &Dependencies, next: &[String; 3]) -> Result<Vec<File>> {
     let file = |path, template: &str, values: &[(&str, &str)]| File { path, contents: filled(template, values) };
     let [local, stack, deploy] = next;
     let tool = match dependencies {
         Dependencies::Registry => "`cargo install --locked streambot-deploy` installs the tool.",
         Dependencies::Checkout(_) => "`cargo streambot` is `streambot-deploy` of a checkout, by `.cargo/config.toml`.",
     };
+    let example = place.example(name);
+    let in_repository = match text(place.folder.strip_prefix(place.repository).unwrap_or(place.folder))?.as_str() {
+        "" => ".".to_owned(),
+        path => path.to_owned(),
+    };
+    let ignored = match dependencies {
+        Dependencies::Registry => "",
+        Dependencies::Checkout(_) => "/.cargo/config.toml\n",
+    };
     let mut files = vec![
-        File { path: "Cargo.toml", contents: manifest(name, folder, dependencies, workspace)? },
+        File { path: "Cargo.toml", contents: manifest(name, place, dependencies)? },
         file("src/main.rs", include_str!("templates/main.rs"), &[]),
-        file("examples/template.rs", include_str!("templates/template.rs"), &[("name", name)]),
+        file("examples/template.rs", include_str!("templates/template.rs"), &[("name", name), ("example", &example)]),
         file("records.ndjson", include_str!("templates/records.ndjson"), &[]),
-        file(".gitignore", include_str!("templates/gitignore"), &[]),
+        File { path: ".gitignore", contents: include_str!("templates/gitignore").to_owned() + ignored },
         file(
             ".github/workflows/deploy.yml",
             include_str!("templates/deploy.yml"),
             &[
                 ("name", name),
-                ("folder", &quoted(workspace.map_or(".", |workspace| &workspace.member))),
-                ("install", &dependencies.installation(folder)?),
+                ("example", &example),
+                ("folder", &quoted(&in_repository)),
+                ("install", &dependencies.installation(place.folder)?),
             ],
         ),
         file(
@@ -59,14 +61,18 @@ pub(super) fn of(
     Ok(files)
 }
 
-/// Cargo reads profiles in a workspace's own manifest only, and a member has none.
-fn manifest(name: &str, folder: &Path, dependencies: &Dependencies, workspace: Option<&Workspace>) -> Result<String> {
-    let runtime = dependencies.requirement("streambot-runtime", folder)?;
-    let infra = dependencies.requirement("streambot-infra", folder)?;
-    let values = [("name", name), ("runtime", runtime.as_str()), ("infra", infra.as_str())];
-    let manifest = filled(include_str!("templates/manifest.toml"), &values);
-    let profile = if workspace.is_none() { include_str!("templates/profile.toml") } else { "" };
-    Ok(manifest + profile)
+/// Cargo reads profiles in a workspace's own manifest only, and a member has none; the members' examples are built into one folder.
+fn manifest(name: &str, place: &Place<'_>, dependencies: &Dependencies) -> Result<String> {
+    let runtime = dependencies.requirement("streambot-runtime", place.folder)?;
+    let infra = dependencies.requirement("streambot-infra", place.folder)?;
+    let example = place.example(name);
+    let values =
+        [("name", name), ("runtime", runtime.as_str()), ("infra", infra.as_str()), ("example", example.as_str())];
+    let rest = match place.workspace {
+        None => include_str!("templates/profile.toml"),
+        Some(_) => include_str!("templates/example.toml"),
+    };
+    Ok(filled(&[include_str!("templates/manifest.toml"), rest].concat(), &values))
 }
 
 fn filled(template: &str, values: &[(&str, &str)]) -> String {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use cargo_metadata::MetadataCommand;
 use glob::{MatchOptions, Pattern};
 use toml_edit::{Array, DocumentMut, TableLike, Value};
 
@@ -14,8 +15,6 @@ use crate::error::{Error, Result};
 pub(super) struct Workspace {
     /// Its Cargo.toml.
     pub(super) manifest: PathBuf,
-    /// The folder, relative to that.
-    pub(super) member: String,
     /// The manifest's text with the new member; nothing where a pattern takes it in already.
     edited: Option<String>,
     /// Whether its release profile says that panics unwind.
@@ -61,17 +60,27 @@ impl Workspace {
         replace().map_err(|error| Error::failed(format!("writing {}", self.manifest.display())).because(error))
     }
 
+    /// Whether one of its packages has this name: two of a name are what Cargo refuses.
+    ///
+    /// # Errors
+    /// Bad usage where Cargo cannot read the workspace.
+    pub(super) fn has_package(&self, name: &str) -> Result<bool> {
+        let metadata = MetadataCommand::new().manifest_path(&self.manifest).no_deps().exec();
+        let metadata = metadata.map_err(|error| {
+            Error::usage(format!("reading the workspace of {}", self.manifest.display())).because(error)
+        })?;
+        Ok(metadata.packages.iter().any(|package| package.name.as_str() == name))
+    }
+
     /// What is left to do by hand.
-    pub(super) fn notes(&self) -> Vec<String> {
+    pub(super) fn note(&self) -> Option<String> {
         let manifest = self.manifest.display();
-        let profile = (!self.unwinds).then(|| {
+        (!self.unwinds).then(|| {
             format!(
                 "put `panic = \"unwind\"` into [profile.release] of {manifest}: \
                  cargo-lambda would have a handler's panic end the process"
             )
-        });
-        let workflow = "move .github/workflows/deploy.yml to the repository's root, where GitHub reads it".to_owned();
-        profile.into_iter().chain([workflow]).collect()
+        })
     }
 }
 
@@ -96,7 +105,7 @@ fn read(manifest: PathBuf, contents: &str, member: String) -> Result<Option<Work
         push(members.as_array_mut().ok_or_else(|| wrong("`members` is no array"))?, &member);
     }
     let edited = (!is_member).then(|| document.to_string());
-    Ok(Some(Workspace { manifest, member, edited, unwinds }))
+    Ok(Some(Workspace { manifest, edited, unwinds }))
 }
 
 fn list(workspace: &dyn TableLike, key: &str) -> Result<Vec<String>, &'static str> {
@@ -114,21 +123,25 @@ fn matches(pattern: &str, member: &str) -> bool {
 
 /// Adds a member as the last one stands: on a line of its own, or on the same.
 fn push(members: &mut Array, member: &str) {
-    let mut added = Value::from(member);
+    let text = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or_default().to_owned();
+    let (has_comma, trailing) = (members.trailing_comma(), text(Some(members.trailing())));
     let last = members.len().checked_sub(1).and_then(|last| members.get_mut(last));
-    match last {
-        Some(last) => {
-            let decor = last.decor_mut();
-            let before = decor.prefix().and_then(|prefix| prefix.as_str()).unwrap_or_default();
-            let own_line = before.rfind('\n').map(|line| before[line..].to_owned());
-            // Without a comma after the last, what follows it belongs to it.
-            let after = decor.suffix().and_then(|suffix| suffix.as_str()).unwrap_or_default().to_owned();
-            decor.set_suffix("");
-            *added.decor_mut() = toml_edit::Decor::new(own_line.unwrap_or_else(|| " ".to_owned()), after);
-            members.push_formatted(added);
-        }
-        None => members.push(added),
+    let Some(last) = last else { return members.push(member) };
+    let decor = last.decor_mut();
+    let before = text(decor.prefix());
+    let own_line = before.rfind('\n').map_or(" ", |line| &before[line..]);
+    // What follows the last one on its line, such as a comment, stays there.
+    let after = if has_comma { trailing } else { text(decor.suffix()) };
+    let (same_line, rest) = after.split_at(after.find('\n').unwrap_or(0));
+    let mut added = Value::from(member);
+    added.decor_mut().set_prefix(format!("{same_line}{own_line}"));
+    if has_comma {
+        members.set_trailing(rest);
+    } else {
+        decor.set_suffix("");
+        added.decor_mut().set_suffix(rest);
     }
+    members.push_formatted(added);
 }
 
 #[cfg(test)]
@@ -157,6 +170,14 @@ mod tests {
                 "[workspace]\nmembers = [\n  \"a\",\n  \"b\"\n]\n",
                 "[workspace]\nmembers = [\n  \"a\",\n  \"b\",\n  \"services/quakes\"\n]\n",
             ),
+            (
+                "[workspace]\nmembers = [\n  \"a\",\n  \"b\", # the second\n  # no more\n]\n",
+                "[workspace]\nmembers = [\n  \"a\",\n  \"b\", # the second\n  \"services/quakes\",\n  # no more\n]\n",
+            ),
+            (
+                "[workspace]\nmembers = [\n  \"b\" # the second\n]\n",
+                "[workspace]\nmembers = [\n  \"b\", # the second\n  \"services/quakes\"\n]\n",
+            ),
         ] {
             assert_eq!(workspace(before).unwrap().edited.as_deref(), Some(after));
         }
@@ -183,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_profile_that_unwinds_needs_no_note() {
-        let noted = |contents| workspace(contents).unwrap().notes().join("\n").contains("panic = \"unwind\"");
+        let noted = |contents| workspace(contents).unwrap().note().is_some();
         assert!(noted("[workspace]\n"));
         assert!(noted("[workspace]\n[profile.release]\npanic = \"abort\"\n"));
         assert!(!noted("[workspace]\n[profile.release]\npanic = \"unwind\"\n"));

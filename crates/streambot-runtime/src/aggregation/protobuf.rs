@@ -6,7 +6,7 @@
 /// How deep groups may lie in each other, the message itself counted: as deep as the Protocol Buffers libraries allow.
 pub(super) const DEPTH: u32 = 100;
 
-/// What a field's bytes are: the wire types that are read, and the rest.
+/// How a field's value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WireType {
     Varint,
@@ -22,7 +22,7 @@ pub(super) enum WireType {
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// The number and the wire type of the next field; the outer `None` where there is none that can be read.
+    /// The number and the wire type of the next field.
     pub(super) fn field(&mut self) -> Option<(u32, WireType)> {
         let key = u32::try_from(self.varint()?).ok()?;
         let wire_type = match key & 7 {

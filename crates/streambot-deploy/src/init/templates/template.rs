@@ -1,6 +1,6 @@
 //! The stack of this service: the stream, its roles and its alarms.
 //!
-//! `cargo run --quiet --example template > {name}.template`
+//! `cargo run --quiet --example {example} > {name}.template`
 
 use streambot_infra::{Streambot, Template, TemplateError};
 
