@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let place = Place::of(&folder, workspace.as_ref());
     let next = next(name, &place.example(name), dependencies.tool());
     let files = files::of(name, &place, &dependencies, &next)?;
-    write(&here, name, &files, workspace.as_ref())?;
+    write(&here, &folder, &files, workspace.as_ref())?;
 
     let answer = Answer {
         folder: name,
@@ -164,18 +164,17 @@ fn next(name: &str, example: &str, tool: &str) -> [String; 3] {
 }
 
 /// Writes all files, or none of them: they are written aside, and their folder is then renamed.
-fn write(here: &Path, name: &str, files: &[File], workspace: Option<&Workspace>) -> Result<()> {
-    let folder = here.join(name);
+fn write(here: &Path, folder: &Path, files: &[File], workspace: Option<&Workspace>) -> Result<()> {
     let failed = |error| Error::failed(format!("writing {}", folder.display())).because(error);
     let aside = tempfile::Builder::new().prefix(".streambot-init-").tempdir_in(here).map_err(failed)?;
-    let written = aside.path().join(name);
+    let written = aside.path().join("service");
     for file in files {
         let path = written.join(file.path);
         path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
         std::fs::write(&path, &file.contents).map_err(failed)?;
     }
-    std::fs::rename(&written, &folder).map_err(failed)?;
-    workspace.map_or(Ok(()), Workspace::write).map_err(|error| match std::fs::remove_dir_all(&folder) {
+    std::fs::rename(&written, folder).map_err(failed)?;
+    workspace.map_or(Ok(()), Workspace::write).map_err(|error| match std::fs::remove_dir_all(folder) {
         Ok(()) => error,
         Err(_) => error.hint(format!("remove {} by hand", folder.display())),
     })

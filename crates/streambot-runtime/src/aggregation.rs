@@ -170,25 +170,6 @@ pub(crate) fn seal(message: &[u8]) -> Vec<u8> {
     [&MAGIC[..], message, Md5::digest(message).as_slice()].concat()
 }
 
-/// Whether the message is read as `prost` reads it; gives how many user records it has.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn agrees_with_reference(message: &[u8]) -> Option<usize> {
-    let (ours, expected) = (Aggregate::of_message(message), reference::read(message));
-    let Some((ours, expected)) = ours.as_ref().zip(expected.as_ref()) else {
-        assert_eq!(ours.is_some(), expected.is_some(), "{message:?}");
-        return None;
-    };
-    assert_eq!(ours.partition_keys, expected.partition_key_table);
-    assert_eq!(ours.explicit_hash_keys, expected.explicit_hash_key_table);
-    assert_eq!(ours.len(), expected.records.len());
-    for (ours, expected) in ours.records.iter().zip(&expected.records) {
-        assert_eq!(Some(ours.partition_key_index), expected.partition_key_index);
-        assert_eq!(ours.explicit_hash_key_index, expected.explicit_hash_key_index);
-        assert_eq!(Some(ours.data), expected.data.as_deref());
-    }
-    Some(ours.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +178,7 @@ mod tests {
     use bytes::Bytes;
     use prost::Message as _;
 
-    use super::reference::{AggregatedRecord, PackedRecord};
+    use super::reference::{AggregatedRecord, PackedRecord, agrees_with_reference};
 
     fn keys_and_data(data: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
         let aggregate = Aggregate::read(data)?;

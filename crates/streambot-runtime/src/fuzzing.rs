@@ -61,7 +61,7 @@ fn seen(batch: &Batch) -> (Vec<String>, String) {
 
 /// An aggregate's message is read as `prost` reads it, never panics, and nothing but what carries its own digest is an aggregate.
 pub fn unpack_aggregate(data: &[u8]) {
-    let count = aggregation::agrees_with_reference(data);
+    let count = aggregation::reference::agrees_with_reference(data);
     let sealed = aggregation::seal(data);
     let aggregate = Aggregate::read(&sealed);
     assert_eq!(aggregate.as_ref().map(Aggregate::len), count.filter(|_| !data.is_empty()));
