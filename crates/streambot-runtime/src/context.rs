@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::environment::Stack;
 
 /// The invocation a handler runs in: its identity, and the time it has left.
@@ -33,18 +34,26 @@ struct Invocation {
     deadline_instant: Instant,
     /// How long the invocation had when it began: its function's timeout, less what Lambda took to hand it over.
     allotted: Duration,
+    clock: Clock,
 }
 
 impl Context {
-    pub(crate) fn new(request_id: String, function_arn: String, deadline: SystemTime) -> Self {
-        let allotted = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    /// The invocation of this id, which has until `deadline`.
+    pub(crate) fn new(
+        request_id: String,
+        function_arn: String,
+        deadline: SystemTime,
+        clock: Clock,
+    ) -> Self {
+        let allotted = deadline.duration_since(clock.time_of_day()).unwrap_or_default();
         Self(Arc::new(Invocation {
             request_id,
             function_arn,
             shard_id: None,
             deadline,
-            deadline_instant: Instant::now() + allotted,
+            deadline_instant: clock.now() + allotted,
             allotted,
+            clock,
         }))
     }
 
@@ -83,7 +92,7 @@ impl Context {
 
     /// The time left until the [deadline](Self::deadline); zero when it has passed.
     pub fn remaining(&self) -> Duration {
-        self.0.deadline_instant.saturating_duration_since(Instant::now())
+        self.0.deadline_instant.saturating_duration_since(self.0.clock.now())
     }
 
     pub(crate) fn deadline_instant(&self) -> Instant {
@@ -92,5 +101,9 @@ impl Context {
 
     pub(crate) fn allotted(&self) -> Duration {
         self.0.allotted
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock
     }
 }
