@@ -125,12 +125,13 @@ impl Batch {
                         data: event.span_of(record.data),
                         partition_key: event.span_of(record.partition_key),
                         explicit_hash_key: record.explicit_hash_key.map(|key| event.span_of(key)),
-                        sub_sequence_number,
+                        sub_sequence_number: sub_sequence_number as u32,
                         ..entry.clone()
                     }),
                     Err(damage) => {
                         let event_id = event.text(entry.event_id).to_owned();
                         let fault = RecordFault { index, event_id, reason: damage.to_string() };
+                        let sub_sequence_number = sub_sequence_number as u32;
                         entries.push(Entry { sub_sequence_number, fault: Some(Box::new(fault)), ..entry.clone() });
                         break;
                     }
@@ -156,7 +157,28 @@ impl Batch {
     pub(crate) fn split_at_fault(&self) -> (Batch, Option<Record>) {
         let fault = self.entries().iter().position(|entry| entry.fault.is_some());
         let len = fault.unwrap_or(self.len);
-        (Batch { len, ..self.clone() }, fault.and_then(|index| self.get(index)))
+        (self.prefix(len), fault.and_then(|index| self.get(index)))
+    }
+
+    /// The first `len` records of the batch, or all of them if it has fewer.
+    ///
+    /// Its records are records of this batch, too.
+    pub(crate) fn prefix(&self, len: usize) -> Batch {
+        Batch { len: len.min(self.len), ..self.clone() }
+    }
+
+    /// The index of the first record that came in the same Kinesis record as the one at `index`.
+    ///
+    /// For a user record, that is the first one of its aggregate; for any other record, `index` itself.
+    pub(crate) fn start_of_record(&self, index: usize) -> usize {
+        let record = self.event.entry(index).record;
+        let ahead = self.event.entries[..index].iter().rev();
+        index - ahead.take_while(|entry| entry.record == record).count()
+    }
+
+    /// Which Kinesis record of the event the record at `index` came in, counted from 0.
+    pub(crate) fn kinesis_index(&self, index: usize) -> usize {
+        self.event.entry(index).record as usize
     }
 
     /// When the oldest of the readable records arrived.
@@ -276,8 +298,10 @@ pub(crate) struct Entry {
     pub(crate) partition_key: Span,
     pub(crate) explicit_hash_key: Option<Span>,
     pub(crate) sequence_number: Span,
-    /// The place of a user record in its aggregate; 0 for a record that is none.
-    pub(crate) sub_sequence_number: u64,
+    /// The index of the Kinesis record in the event; the user records of an aggregate share it.
+    pub(crate) record: u32,
+    /// The index of a user record in its aggregate; 0 for any other record.
+    pub(crate) sub_sequence_number: u32,
     pub(crate) event_id: Span,
     /// Milliseconds since the epoch.
     pub(crate) arrival: u64,

@@ -55,7 +55,7 @@ impl Record {
     /// The place of a user record in the KPL aggregate it came in, counted from 0; 0, too, for a record put on its own.
     /// The sequence number and this one together are unique within a shard.
     pub fn sub_sequence_number(&self) -> u64 {
-        self.entry().sub_sequence_number
+        u64::from(self.entry().sub_sequence_number)
     }
 
     /// The hash key that a KPL producer set for a user record in the partition key's stead: a 128-bit decimal number.

@@ -67,10 +67,13 @@ async fn records_of_another_source_are_named() {
 }
 
 #[tokio::test]
-async fn only_records_put_on_the_stream_are_handed_on() {
-    let (answer, seen) = each_of(with_middle(|record| record["eventName"] = json!("aws:kinesis:other"))).await;
-    assert!(answer.succeeded());
-    assert_eq!(seen, ["a", "c"]);
+async fn a_record_with_another_event_name_is_handed_on() {
+    for name in [json!("aws:kinesis:other"), json!(5), Value::Null] {
+        let (answer, seen) = each_of(with_middle(|record| record["eventName"] = name.clone())).await;
+        assert!(answer.succeeded(), "{name}: {}", answer.logs());
+        assert_eq!(seen, ["a", "b", "c"], "{name}");
+        assert_eq!(answer.metric("Records"), Some(3.0), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -163,6 +163,7 @@ impl<'a> Decoder<'a> {
             partition_key: self.in_body(partition_key),
             explicit_hash_key: None,
             sequence_number: self.in_body(sequence_number),
+            record: self.next_record(),
             sub_sequence_number: 0,
             event_id: self.in_body(event_id),
             arrival,

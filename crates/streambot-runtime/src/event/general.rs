@@ -10,8 +10,6 @@ use serde_json::value::RawValue;
 
 use super::{Decoder, Entry, EventError, RecordFault, Span, WindowFrame};
 
-/// The event name of a record put on a stream; records of any other name are not handed on.
-const RECORD_EVENT_NAME: &str = "aws:kinesis:record";
 pub(super) const KINESIS_EVENT_SOURCE: &str = "aws:kinesis";
 
 /// An event, its records unread.
@@ -81,8 +79,6 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 struct RawRecord<'a> {
     #[serde(rename = "eventSource", borrow, default)]
     source: Option<Text<'a>>,
-    #[serde(rename = "eventName", borrow, default)]
-    name: Option<Text<'a>>,
     #[serde(rename = "eventID", borrow, default)]
     id: Option<Text<'a>>,
     #[serde(rename = "eventSourceARN", borrow, default)]
@@ -118,9 +114,6 @@ impl<'a> Decoder<'a> {
         {
             return Err(EventError::OtherSource { index, source_name: source.into_owned() });
         }
-        if record.name.is_some_and(|Text(name)| name != RECORD_EVENT_NAME) {
-            return Ok(());
-        }
         if self.source_arn.is_none() {
             self.source_arn = record.source_arn.map(|Text(arn)| arn.into_owned());
         }
@@ -150,6 +143,7 @@ impl<'a> Decoder<'a> {
             partition_key: self.text(&kinesis.partition_key.0),
             explicit_hash_key: None,
             sequence_number: self.text(sequence_number),
+            record: self.next_record(),
             sub_sequence_number: 0,
             event_id: self.text(&id.0),
             arrival: arrival.round() as u64,
@@ -157,6 +151,11 @@ impl<'a> Decoder<'a> {
         };
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// The index of the Kinesis record that is read next: each one becomes exactly one entry.
+    pub(super) fn next_record(&self) -> u32 {
+        self.entries.len() as u32
     }
 
     pub(super) fn base64(&mut self, text: &str) -> Result<Span, String> {
@@ -200,6 +199,7 @@ impl<'a> Decoder<'a> {
             partition_key: Span::EMPTY,
             explicit_hash_key: None,
             sequence_number,
+            record: self.next_record(),
             sub_sequence_number: 0,
             event_id,
             arrival: 0,
