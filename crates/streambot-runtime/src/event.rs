@@ -41,7 +41,7 @@ pub struct Batch {
 }
 
 /// What an event says of the tumbling window it belongs to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WindowFrame {
     pub(crate) start: String,
     pub(crate) end: String,

@@ -213,7 +213,7 @@ impl Response {
 fn item_failure(record: &Record, outcome: &Outcome, report: bool) -> Result<BatchItemFailure, Unreportable> {
     let event_id = || record.event_id().to_owned();
     if let Some(cut) = &outcome.cut
-        && record.is_in_first_of_batch()
+        && record.kinesis_index() == 0
         && !cut.first_failed
     {
         let (dropped, allotted) = (cut.dropped.clone(), cut.allotted);
