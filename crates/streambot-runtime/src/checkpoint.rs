@@ -17,11 +17,24 @@ use foldhash::{HashMap, HashMapExt};
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     order: Order,
-    done: Vec<bool>,
+    states: Vec<State>,
     /// The earliest failure so far: nothing at or after it starts any more.
     first_failure: Option<usize>,
     running: usize,
     limit: usize,
+}
+
+/// How far one record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It was not started.
+    Waiting,
+    /// It was started and has not ended.
+    Running,
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed,
 }
 
 /// How the records wait for each other.
@@ -37,7 +50,13 @@ enum Order {
 impl Checkpoint {
     /// Progress over records that run one at a time, in order.
     pub(crate) fn in_sequence(len: usize) -> Self {
-        Self { order: Order::Sequence { next: 0 }, done: vec![false; len], first_failure: None, running: 0, limit: 1 }
+        Self {
+            order: Order::Sequence { next: 0 },
+            states: vec![State::Waiting; len],
+            first_failure: None,
+            running: 0,
+            limit: 1,
+        }
     }
 
     /// Progress over records with these keys, at most `limit` of them running at once (at least 1).
@@ -55,7 +74,7 @@ impl Checkpoint {
         heads.reverse();
         Self {
             order: Order::Keys { heads, ready: BinaryHeap::new(), successor },
-            done: vec![false; len],
+            states: vec![State::Waiting; len],
             first_failure: None,
             running: 0,
             limit: limit.max(1),
@@ -67,7 +86,7 @@ impl Checkpoint {
         if self.running == self.limit {
             return None;
         }
-        let barrier = self.first_failure.unwrap_or(self.done.len());
+        let barrier = self.first_failure.unwrap_or(self.states.len());
         let index = match &mut self.order {
             Order::Sequence { next } => {
                 let index = (*next < barrier).then_some(*next)?;
@@ -87,13 +106,14 @@ impl Checkpoint {
             }
         };
         self.running += 1;
+        self.states[index] = State::Running;
         Some(index)
     }
 
     /// Takes note that a started record is done: the next of its key may run.
     pub(crate) fn succeed(&mut self, index: usize) {
         self.running -= 1;
-        self.done[index] = true;
+        self.states[index] = State::Done;
         if let Order::Keys { ready, successor, .. } = &mut self.order
             && let Some(next) = successor[index]
         {
@@ -104,23 +124,30 @@ impl Checkpoint {
     /// Takes note that a started record failed.
     pub(crate) fn fail(&mut self, index: usize) {
         self.running -= 1;
+        self.states[index] = State::Failed;
         self.first_failure = Some(self.first_failure.map_or(index, |first| first.min(index)));
     }
 
-    /// The first record not done, from which Lambda has to deliver again; `None` when all are done.
+    /// The first record not done, from which Lambda has to deliver again; `None` if all are done.
     pub(crate) fn position(&self) -> Option<usize> {
-        self.done.iter().position(|done| !done)
+        self.states.iter().position(|state| *state != State::Done)
     }
 
-    /// How many records are done, wherever they stand.
-    pub(crate) fn done(&self) -> usize {
-        self.done.iter().filter(|done| **done).count()
+    /// How far the record at `index` is.
+    pub(crate) fn state(&self, index: usize) -> State {
+        self.states[index]
+    }
+
+    /// The records in this state, in their order.
+    pub(crate) fn in_state(&self, state: State) -> impl Iterator<Item = usize> + '_ {
+        let states = self.states.iter().enumerate();
+        states.filter(move |(_, other)| **other == state).map(|(index, _)| index)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Checkpoint;
+    use super::{Checkpoint, State};
     use proptest::prelude::*;
 
     /// Drives a batch to its end: `choices` picks which running record finishes next, `fails` which records fail.
@@ -148,6 +175,7 @@ mod tests {
                 started.push(index);
                 running.push(index);
                 assert!(running.len() <= limit);
+                assert_eq!(checkpoint.state(index), State::Running);
             }
             if running.is_empty() {
                 break;
@@ -164,7 +192,9 @@ mod tests {
         }
         let position = checkpoint.position();
         assert_eq!(position, done.iter().position(|done| !done), "the checkpoint is the first record not done");
-        assert_eq!(checkpoint.done(), done.iter().filter(|done| **done).count());
+        let all_done: Vec<usize> = (0..keys.len()).filter(|index| done[*index]).collect();
+        assert_eq!(checkpoint.in_state(State::Done).collect::<Vec<_>>(), all_done);
+        assert_eq!(checkpoint.in_state(State::Running).count(), 0, "all that was started has ended");
         let expected = (first_failure != usize::MAX).then_some(first_failure);
         assert_eq!(position, expected, "everything ahead of the first failure gets its turn");
         (started, position)

@@ -1,11 +1,13 @@
 //! What a handler may ask about the invocation it runs in. It knows one invocation's identity and deadline; it refuses
 //! to know the records and the Runtime API.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::environment::Stack;
 
 /// The invocation a handler runs in: its identity, and the time it has left.
@@ -33,18 +35,21 @@ struct Invocation {
     deadline_instant: Instant,
     /// How long the invocation had when it began: its function's timeout, less what Lambda took to hand it over.
     allotted: Duration,
+    clock: Clock,
 }
 
 impl Context {
-    pub(crate) fn new(request_id: String, function_arn: String, deadline: SystemTime) -> Self {
-        let allotted = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    /// The invocation of this id, which has until `deadline`.
+    pub(crate) fn new(request_id: String, function_arn: String, deadline: SystemTime, clock: Clock) -> Self {
+        let allotted = deadline.duration_since(clock.time_of_day()).unwrap_or_default();
         Self(Arc::new(Invocation {
             request_id,
             function_arn,
             shard_id: None,
             deadline,
-            deadline_instant: Instant::now() + allotted,
+            deadline_instant: clock.now() + allotted,
             allotted,
+            clock,
         }))
     }
 
@@ -83,7 +88,7 @@ impl Context {
 
     /// The time left until the [deadline](Self::deadline); zero when it has passed.
     pub fn remaining(&self) -> Duration {
-        self.0.deadline_instant.saturating_duration_since(Instant::now())
+        self.0.deadline_instant.saturating_duration_since(self.0.clock.now())
     }
 
     pub(crate) fn deadline_instant(&self) -> Instant {
@@ -92,5 +97,71 @@ impl Context {
 
     pub(crate) fn allotted(&self) -> Duration {
         self.0.allotted
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.0.clock
+    }
+}
+
+/// The deadlines of a function's invocations, as far as Lambda's word can be used.
+///
+/// A deadline that is past when its event arrives says that the machine's clock runs ahead, or that whoever sent it counts
+/// from another time (`cargo lambda watch` sends 600000). Then nothing is known of the deadline but the configured timeout.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    timeout: Duration,
+    is_reported: Cell<bool>,
+}
+
+impl Deadlines {
+    /// The deadlines of a function with this timeout.
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { timeout, is_reported: Cell::new(false) }
+    }
+
+    /// The deadline to keep: Lambda's, or one that is the timeout away from `now`.
+    pub(crate) fn usable(&self, deadline: SystemTime, now: SystemTime) -> SystemTime {
+        if deadline > now {
+            return deadline;
+        }
+        if !self.is_reported.replace(true) {
+            tracing::warn!(
+                late_ms = now.duration_since(deadline).unwrap_or_default().as_millis() as u64,
+                timeout_s = self.timeout.as_secs(),
+                "the invocation's deadline was past when the event arrived: the function's timeout is used instead, \
+                 for this and all later invocations like it"
+            );
+        }
+        now + self.timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_in_the_past_is_replaced_by_the_timeout() {
+        let deadlines = Deadlines::new(Duration::from_secs(30));
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let soon = now + Duration::from_secs(3);
+        assert_eq!(deadlines.usable(soon, now), soon);
+        // What `cargo lambda watch` sends.
+        let odd = SystemTime::UNIX_EPOCH + Duration::from_millis(600_000);
+        for past in [odd, now, now - Duration::from_millis(1)] {
+            assert_eq!(deadlines.usable(past, now), now + Duration::from_secs(30));
+        }
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_is_warned_about_once() {
+        let lines = crate::testing::lines_of(|| {
+            let deadlines = Deadlines::new(Duration::from_secs(30));
+            for _ in 0..3 {
+                deadlines.usable(SystemTime::UNIX_EPOCH, SystemTime::now());
+            }
+        });
+        assert_eq!(lines.matches("deadline was past").count(), 1, "{lines}");
     }
 }

@@ -3,11 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::Error;
 
 /// Set by a deploy (in `.env`) and by a local run: the event source mapping honours partial answers.
 const REPORT_BATCH_ITEM_FAILURES: &str = "STREAMBOT_REPORT_BATCH_ITEM_FAILURES";
+
+/// Set by a deploy (in `.env`): the function's timeout in seconds.
+const FUNCTION_TIMEOUT: &str = "STREAMBOT_FUNCTION_TIMEOUT";
+const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
 /// Puts the values of `.env` into the process's environment; what is set there already wins.
 ///
@@ -49,6 +54,14 @@ fn read(path: &Path) -> Result<Vec<(String, String)>, DotenvError> {
 /// records.
 pub(crate) fn reports_batch_item_failures() -> bool {
     std::env::var(REPORT_BATCH_ITEM_FAILURES).is_ok_and(|value| value == "true")
+}
+
+/// The function's timeout, as a deploy left it; the contract's default if it did not.
+///
+/// Lambda does not tell a function its timeout, but for the deadline of each invocation.
+pub(crate) fn function_timeout() -> Duration {
+    let seconds = std::env::var(FUNCTION_TIMEOUT).ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT_SECONDS))
 }
 
 /// The published version of the function that this process runs, by its number; nothing for `$LATEST`.

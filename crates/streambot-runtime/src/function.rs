@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lambda_runtime::Diagnostic;
-use tokio::time::Instant;
+use serde_json::value::RawValue;
 use tracing::Instrument;
 
 use crate::context::Context;
@@ -43,16 +43,10 @@ impl<H: Handler> Function<H> {
 
     async fn work(&self, body: Bytes, mut context: Context) -> Finished {
         metrics::handle_here();
-        let started = Instant::now();
-        let arrived = SystemTime::now();
+        let clock = context.clock();
+        let (started, arrived) = (clock.now(), clock.time_of_day());
         let mut last = None;
-        let mut numbers = metrics::Invocation {
-            succeeded: false,
-            records: 0,
-            failed: 0,
-            duration: Duration::ZERO,
-            iterator_age: None,
-        };
+        let mut numbers = metrics::Invocation::default();
         let answer = match event::decode(body) {
             Err(error) => Err(diagnostic("Function.EventUnreadable", &error)),
             Ok(batch) => {
@@ -64,16 +58,14 @@ impl<H: Handler> Function<H> {
                 context = context.of_shard(batch.shard_id());
                 let state = batch.window().map(|window| window.state.clone());
                 let outcome = self.outcome(batch, context.clone()).await;
-                numbers.failed = outcome.as_ref().map_or(numbers.records, |outcome| outcome.failed);
-                numbers.succeeded = numbers.failed == 0 && outcome.is_ok();
-                outcome.and_then(|mut outcome| {
-                    // A windowed event's answer without a state would be a failure: the state stays as it was.
-                    outcome.state = outcome.state.or(state);
-                    Response::new(outcome, self.report).map_err(|error| diagnostic("Function.RecordsFailed", &*error))
-                })
+                outcome.and_then(|outcome| self.response(outcome, state, &mut numbers))
             }
         };
-        numbers.duration = started.elapsed();
+        if answer.is_err() {
+            // All of them are delivered again.
+            numbers.failed = numbers.records;
+        }
+        numbers.duration = clock.now() - started;
         tracing::info!(
             records = numbers.records,
             failed = numbers.failed,
@@ -81,8 +73,26 @@ impl<H: Handler> Function<H> {
             "batch {}",
             if numbers.succeeded { "done" } else { "failed" }
         );
-        let metrics = metrics::invocation_line(&self.names, &numbers, &metrics::take(), SystemTime::now());
+        let metrics = metrics::invocation_line(&self.names, &numbers, &metrics::take(), clock.time_of_day());
         Finished { answer, metrics, log: LogObject { context, last } }
+    }
+
+    /// The response to an outcome, and the numbers that go with that very response.
+    fn response(
+        &self,
+        mut outcome: Outcome,
+        state: Option<Box<RawValue>>,
+        numbers: &mut metrics::Invocation,
+    ) -> Result<Response, Diagnostic> {
+        // A windowed event's response without a state would be a failure: the state stays as it was.
+        outcome.state = outcome.state.or(state);
+        numbers.user_records = outcome.user_records.unwrap_or(numbers.records);
+        numbers.unfinished = outcome.unfinished();
+        let response =
+            Response::new(&mut outcome, self.report).map_err(|error| diagnostic("Function.RecordsFailed", &error))?;
+        numbers.failed = outcome.failed();
+        numbers.succeeded = outcome.is_success();
+        Ok(response)
     }
 
     async fn outcome(&self, batch: Batch, context: Context) -> Result<Outcome, Diagnostic> {

@@ -111,6 +111,7 @@
 
 mod aggregation;
 mod checkpoint;
+mod clock;
 mod context;
 mod environment;
 mod event;

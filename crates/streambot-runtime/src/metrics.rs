@@ -102,11 +102,13 @@ pub(crate) struct Names {
 }
 
 /// The numbers of one invocation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Invocation {
     pub(crate) succeeded: bool,
     pub(crate) records: usize,
     pub(crate) failed: usize,
+    pub(crate) user_records: usize,
+    pub(crate) unfinished: usize,
     pub(crate) duration: Duration,
     /// `None` for an event without records.
     pub(crate) iterator_age: Option<Duration>,
@@ -118,6 +120,8 @@ pub(crate) fn invocation_line(names: &Names, invocation: &Invocation, counts: &C
     let mut metrics = vec![
         Metric { name: "Records", unit: "Count", value: Number::Whole(invocation.records as u64) },
         Metric { name: "FailedRecords", unit: "Count", value: Number::Whole(invocation.failed as u64) },
+        Metric { name: "UserRecords", unit: "Count", value: Number::Whole(invocation.user_records as u64) },
+        Metric { name: "UnfinishedRecords", unit: "Count", value: Number::Whole(invocation.unfinished as u64) },
         Metric { name: "Duration", unit: "Milliseconds", value: Number::Fraction(duration) },
     ];
     if let Some(age) = invocation.iterator_age {
@@ -243,6 +247,8 @@ mod tests {
             succeeded: true,
             records: 3,
             failed: 0,
+            user_records: 3,
+            unfinished: 0,
             duration: Duration::from_micros(12_345),
             iterator_age: Some(Duration::from_secs(2)),
         }

@@ -93,6 +93,11 @@ impl Record {
         self.index
     }
 
+    /// Which Kinesis record of the event it came in, counted from 0.
+    pub(crate) fn kinesis_index(&self) -> usize {
+        self.entry().record as usize
+    }
+
     pub(crate) fn event(&self) -> &Arc<Event> {
         &self.event
     }

@@ -16,7 +16,8 @@ use futures_util::FutureExt;
 use lambda_runtime::{LambdaEvent, LambdaInvocation, Service};
 use serde::de::{Deserialize, Deserializer, IgnoredAny};
 
-use crate::context::Context;
+use crate::clock::Clock;
+use crate::context::{Context, Deadlines};
 use crate::environment::{self, Stack};
 use crate::failure::{Chain, Panicked};
 use crate::function::Function;
@@ -122,12 +123,15 @@ where
     };
     let uploads = Uploads::new(stack, names.clone()).await;
     let function = Rc::new(Function { handler, names, report: environment::reports_batch_item_failures() });
+    let deadlines = Rc::new(Deadlines::new(environment::function_timeout()));
     let service = lambda_runtime::service_fn(move |event: LambdaEvent<RawBody>| {
-        let function = Rc::clone(&function);
+        let (function, deadlines) = (Rc::clone(&function), Rc::clone(&deadlines));
         async move {
             let LambdaEvent { payload: RawBody(body), context } = event;
-            let context =
-                Context::new(context.request_id.clone(), context.invoked_function_arn.clone(), context.deadline());
+            let clock = Clock::System;
+            let deadline = deadlines.usable(context.deadline(), clock.time_of_day());
+            let (request_id, function_arn) = (context.request_id.clone(), context.invoked_function_arn.clone());
+            let context = Context::new(request_id, function_arn, deadline, clock);
             let finished = function.invoke(body, context).await;
             logs::print(&finished.metrics);
             LAST.set(Some(finished.log));

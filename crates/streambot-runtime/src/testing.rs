@@ -35,6 +35,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::instrument::WithSubscriber;
 
+use crate::clock::Clock;
 use crate::context::Context;
 use crate::event::{self, Batch};
 use crate::function::Function;
@@ -110,6 +111,7 @@ impl TestRecord {
 pub struct Event {
     shard_id: String,
     timeout: Duration,
+    now: Option<SystemTime>,
     report_batch_item_failures: bool,
     records: Vec<TestRecord>,
     window: Option<TestWindow>,
@@ -136,6 +138,7 @@ impl Event {
         Self {
             shard_id: "shardId-000000000000".to_owned(),
             timeout: Duration::from_secs(60),
+            now: None,
             report_batch_item_failures: true,
             records: Vec::new(),
             window: None,
@@ -181,6 +184,12 @@ impl Event {
     /// The function's timeout: the invocation's deadline is that far away.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// The time of day at which the event arrives; the machine's by default.
+    pub fn arrives_at(mut self, now: SystemTime) -> Self {
+        self.now = Some(now);
         self
     }
 
@@ -252,8 +261,9 @@ pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, cond
         names: metrics::Names { metric: "test".to_owned(), stack: "test".to_owned(), version: None, level: "INFO" },
         report: conditions.report_batch_item_failures,
     };
-    let deadline = SystemTime::now() + conditions.timeout;
-    let context = Context::new("test-request".to_owned(), FUNCTION_ARN.to_owned(), deadline);
+    let clock = Clock::tokio(conditions.now.unwrap_or_else(SystemTime::now));
+    let deadline = clock.time_of_day() + conditions.timeout;
+    let context = Context::new("test-request".to_owned(), FUNCTION_ARN.to_owned(), deadline, clock);
     let body = Bytes::from(body.into());
     let finished = function.invoke(body, context).with_subscriber(subscriber).await;
 
@@ -351,6 +361,16 @@ impl Answer {
     pub fn status(&self) -> &str {
         self.metrics.get("Status").and_then(Value::as_str).unwrap_or_default()
     }
+}
+
+/// The log lines that `work` writes, in the text format.
+#[cfg(test)]
+pub(crate) fn lines_of(work: impl FnOnce()) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = Format::default().subscriber(move || writer.clone());
+    tracing::subscriber::with_default(subscriber, work);
+    lines.text()
 }
 
 /// A handler that is only borrowed.

@@ -147,8 +147,11 @@ async fn a_batch_handler_gets_what_is_ahead_of_a_broken_record() {
 
     let mut first: Value = serde_json::from_str(&records(["a"]).to_json()).unwrap();
     first["Records"][0]["kinesis"]["data"] = json!("?");
-    let error = invoke_json(&batch(one), first.to_string(), &Event::new()).await.json().unwrap_err();
-    assert!(error.message().contains("not base64"), "{error}");
+    let never = async |_batch: Batch| -> Result<(), Error> { panic!("called") };
+    let answer = invoke_json(&batch(never), first.to_string(), &Event::new()).await;
+    assert_eq!(answer.retried_from(), Some(records(["a"]).sequence_number(0)), "{}", answer.logs());
+    assert_eq!(answer.status(), "Error");
+    assert!(answer.logs().contains("not base64"), "{}", answer.logs());
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::json;
-use streambot_runtime::testing::{Event, invoke, record, records};
+use streambot_runtime::testing::{Answer, Event, aggregated, invoke, record, records};
 use streambot_runtime::{Batch, Context, Error, Handler, Json, Outcome, Record, Undecodable, Utf8, each, metrics};
 use tokio::time::sleep;
 
@@ -98,21 +99,49 @@ async fn with_concurrency_nothing_later_starts_after_a_failure_and_what_runs_is_
     assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
 }
 
-/// Quick records do not look at the clock each; one that turns slow is seen in time all the same.
+/// Moves the clock as a handler does that computes: it never waits, so no timer can stop it.
+fn block(milliseconds: u64) {
+    tokio::time::advance(Duration::from_millis(milliseconds)).now_or_never();
+}
+
 #[tokio::test(start_paused = true)]
-async fn records_that_turn_slow_end_before_the_deadline_with_their_checkpoint() {
-    for concurrency in [1, 4] {
-        // The handler takes its time without ever waiting, as one that computes does: no timer can stop it.
+async fn records_that_turn_slow_without_waiting_end_within_one_record_of_the_margin() {
+    for (slow, concurrency) in [(100, 1), (100, 4), (3_000, 1), (3_000, 4), (30_000, 1)] {
         let computing = async |line: Utf8| -> Result<(), Error> {
-            tokio::time::advance(Duration::from_millis(line.parse()?)).await;
+            block(line.parse()?);
             Ok(())
         };
-        let event = records((0..1_000).map(|index| if index < 500 { "0" } else { "100" }));
+        let slow_data = slow.to_string();
+        let event = records((0..1_000).map(|index| if index < 509 { "0" } else { &slow_data }));
         let event = event.timeout(Duration::from_secs(10));
+        let started = tokio::time::Instant::now();
         let answer = invoke(&each(computing).concurrency(concurrency), &event).await;
-        let retried = answer.retried_from().unwrap();
-        let index = (0..1_000).find(|index| event.sequence_number(*index) == retried).unwrap();
-        assert!((590..=595).contains(&index), "{index}: 500 quick ones, and then 9.5 s of 100 ms each");
+        let took = started.elapsed();
+        assert!(took <= Duration::from_millis(9_500 + slow), "{took:?} with records of {slow} ms");
+        let done = 509 + 9_500_usize.div_ceil(slow as usize);
+        assert_eq!(answer.retried_from(), Some(event.sequence_number(done)), "{slow} ms");
+        assert_eq!(answer.status(), "Success");
+        assert_eq!(answer.metric("UnfinishedRecords"), Some(0.0), "none was running");
+    }
+}
+
+#[tokio::test]
+async fn background_tasks_run_beside_records_that_never_wait() {
+    for concurrency in [1, 2] {
+        let turns = Rc::new(std::cell::Cell::new(0));
+        let turns_seen = Rc::clone(&turns);
+        let tasks = tokio::task::LocalSet::new();
+        tasks.spawn_local(async move {
+            loop {
+                turns.set(turns.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        });
+        let quick = async |_record: Record| -> Result<(), Error> { Ok(()) };
+        let event = records((0..2_000).map(|index| index.to_string()));
+        let answer = tasks.run_until(invoke(&each(quick).concurrency(concurrency), &event)).await;
+        assert!(answer.succeeded());
+        assert!(turns_seen.get() >= 5, "{} turns", turns_seen.get());
     }
 }
 
@@ -134,7 +163,7 @@ async fn a_slow_batch_ends_before_its_deadline_with_its_checkpoint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_hangs_is_dropped_in_time_to_answer() {
+async fn a_record_that_hangs_is_dropped_in_time_to_respond_and_is_named() {
     let seen = Seen::default();
     let event = records(["a", "wait for ever", "b"]).timeout(Duration::from_secs(10));
     for concurrency in [1, 2] {
@@ -142,18 +171,100 @@ async fn a_record_that_hangs_is_dropped_in_time_to_answer() {
         let answer = invoke(&each(noting(&seen)).concurrency(concurrency), &event).await;
         assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
         assert_eq!(answer.status(), "Success");
+        assert_eq!(answer.metric("UnfinishedRecords"), Some(1.0));
+        let dropped = format!("shardId-000000000000:{}:0", event.sequence_number(1));
+        assert!(answer.logs().contains(&format!("dropped=\"{dropped}\"")), "{}", answer.logs());
         let took = started.elapsed();
         assert!(took > Duration::from_millis(9_500) && took < Duration::from_secs(10), "{took:?}");
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn when_nothing_could_be_done_the_invocation_fails_so_that_retries_count() {
-    let event = records(["wait for ever", "b"]).timeout(Duration::from_secs(10));
-    let answer = invoke(&each(noting(&Seen::default())), &event).await;
+/// The error of an invocation that made no progress.
+fn no_progress(answer: &Answer) -> String {
     let error = answer.json().unwrap_err();
-    assert!(error.message().contains("not one of 2 records"), "{error}");
     assert_eq!(answer.status(), "Error");
+    assert_eq!(answer.metric("FailedRecords"), answer.metric("Records"), "all of them come again");
+    assert!(answer.logs().contains("batch failed") && !answer.logs().contains("batch done"), "{}", answer.logs());
+    assert!(error.message().contains("no progress") && error.message().contains("timeout"), "{error}");
+    error.message().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_record_that_hangs_fails_the_invocation_whatever_else_is_done() {
+    for (concurrency, others) in [(1, 0), (16, 9)] {
+        let seen = Seen::default();
+        let lines = (0..10).map(|index| if index == 0 { "wait for ever".to_owned() } else { format!("r{index}") });
+        let event = records(lines).timeout(Duration::from_secs(3));
+        let answer = invoke(&each(noting(&seen)).concurrency(concurrency), &event).await;
+        assert_eq!(seen.borrow().len(), others);
+        let message = no_progress(&answer);
+        assert!(message.contains(&format!("{}:0", event.sequence_number(0))), "names what was running: {message}");
+        assert_eq!(answer.metric("UnfinishedRecords"), Some(1.0));
+        assert_eq!(answer.metric("UserRecords"), Some(1.0 + others as f64));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_aggregate_slower_than_the_timeout_is_no_progress() {
+    for concurrency in [1, 2] {
+        let seen = Seen::default();
+        let user_records = (0..10).map(|index| (format!("k{index}"), "400"));
+        let event = Event::new().record(aggregated(user_records)).timeout(Duration::from_secs(3));
+        let answer = invoke(&each(noting(&seen)).concurrency(concurrency), &event).await;
+        if concurrency == 1 {
+            assert!((5..=7).contains(&seen.borrow().len()), "some user records were done");
+            let message = no_progress(&answer);
+            assert!(message.contains(&event.sequence_number(0)), "{message}");
+        } else {
+            assert!(answer.succeeded(), "two at a time are quick enough");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_made_once_the_first_kinesis_record_is_done() {
+    let event = Event::new()
+        .record(aggregated([("a", "400"), ("b", "400")]))
+        .record(aggregated((0..10).map(|index| (format!("k{index}"), "750"))))
+        .timeout(Duration::from_secs(3));
+    let answer = invoke(&each(noting(&Seen::default())), &event).await;
+    assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
+    assert_eq!((answer.status(), answer.metric("UnfinishedRecords")), ("Success", Some(1.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_record_that_fails_on_its_own_is_reported_though_others_are_cut() {
+    let event = records(["fail", "wait for ever"]).timeout(Duration::from_secs(3));
+    for concurrency in [1, 2] {
+        let answer = invoke(&each(noting(&Seen::default())).concurrency(concurrency), &event).await;
+        assert_eq!(answer.retried_from(), Some(event.sequence_number(0)));
+        assert_eq!((answer.status(), answer.metric("FailedRecords")), ("Error", Some(1.0)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_failure_does_not_hide_that_there_was_no_progress() {
+    let event = records(["wait for ever", "fail"]).timeout(Duration::from_secs(3));
+    let answer = invoke(&each(noting(&Seen::default())).concurrency(2), &event).await;
+    no_progress(&answer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_counted_as_lambda_counts_them_and_user_records_as_the_handler_does() {
+    let event = Event::new()
+        .record(record("plain"))
+        .record(aggregated([("a", "one"), ("b", "fail"), ("c", "fail")]))
+        .record(record("last"));
+    let wait_and_fail = async |line: Utf8| -> Result<(), Error> {
+        sleep(Duration::from_millis(1)).await;
+        if &*line == "fail" { Err("told to".into()) } else { Ok(()) }
+    };
+    let answer = invoke(&each(wait_and_fail).concurrency(8), &event).await;
+    let metric = |name| answer.metric(name).unwrap();
+    assert_eq!(metric("Records"), 3.0);
+    assert_eq!(metric("FailedRecords"), 1.0, "both failures are of one Kinesis record");
+    assert_eq!(metric("UserRecords"), 5.0, "all of them run at once");
+    assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +290,7 @@ struct Place {
 
 #[tokio::test]
 async fn json_that_does_not_fit_names_its_place_and_never_its_data() {
-    let event = records([r#"{"place":{"depth":1.5}}"#, r#"{"place":{"depth":"secret"}}"#]);
+    let event = records([r#"{"place":{"depth":1.5}}"#, r#"{"place":{"depth":"never-print-me"}}"#]);
     let deep = async |quake: Json<Quake>| -> Result<(), Error> {
         assert!(quake.place.depth > 1.0);
         Ok(())
@@ -187,6 +298,7 @@ async fn json_that_does_not_fit_names_its_place_and_never_its_data() {
     let answer = invoke(&each(deep), &event).await;
     assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
     assert!(answer.logs().contains("`place.depth`"), "{}", answer.logs());
+    assert!(!answer.logs().contains("never-print-me"), "{}", answer.logs());
     assert!(answer.logs().contains("partition-key-1"), "{}", answer.logs());
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use streambot_runtime::testing::{Event, invoke, invoke_json, record, records};
+use streambot_runtime::testing::{Event, aggregated, invoke, invoke_json, record, records};
 use streambot_runtime::{Context, Error, Failures, Undecodable, Utf8, Window, batch, each, window};
 
 /// How often each line was seen.
@@ -90,6 +90,118 @@ async fn failures_and_the_state_go_out_together() {
     let answer = invoke(&window(until_bad), &event).await;
     let failures = json!([{ "itemIdentifier": event.sequence_number(2) }]);
     assert_eq!(answer.json().unwrap(), &json!({ "batchItemFailures": failures, "state": 42 }));
+}
+
+/// Adds the numbers up to the first one that is not a number, which is named as the failure.
+async fn sum(mut window: Window<u64>) -> Result<(u64, Failures), Error> {
+    let mut failures = Failures::new();
+    for record in &window.batch {
+        match std::str::from_utf8(record.data())?.parse::<u64>() {
+            Ok(number) => window.state += number,
+            Err(_) => {
+                failures.push(record);
+                break;
+            }
+        }
+    }
+    Ok((window.state, failures))
+}
+
+/// An aggregate whose third entry names a partition key that its table does not have: 1 and 2, then damage.
+fn damaged_aggregate() -> Vec<u8> {
+    base64_simd::STANDARD.decode_to_vec("84mawgoBYRoFCAAaATEaBQgAGgEyGgUIBxoBNHe+BD7g3iQwZe6UFECL1jE=").unwrap()
+}
+
+#[tokio::test]
+async fn the_state_never_holds_a_part_of_an_aggregate_that_comes_again() {
+    let bad_inside = aggregated([("a", "1"), ("a", "2"), ("a", "x"), ("a", "4")]);
+    let cases = [
+        ("the handler refuses one inside the first aggregate", vec![bad_inside.clone()], 0, 100),
+        ("and inside a later one", vec![record("5"), bad_inside.clone()], 1, 105),
+        ("a damaged first aggregate", vec![record(damaged_aggregate())], 0, 100),
+        ("a damaged later one", vec![record("5"), record(damaged_aggregate())], 1, 105),
+        ("the first entry of an aggregate", vec![record("5"), aggregated([("a", "x"), ("a", "4")])], 1, 105),
+    ];
+    for (case, records, checkpoint, state) in cases {
+        let event = records.into_iter().fold(of_window(Event::new(), json!(100)), Event::record);
+        let answer = invoke(&window(sum), &event).await;
+        assert_eq!(answer.state(), Some(&json!(state)), "{case}: {}", answer.logs());
+        assert_eq!(answer.retried_from(), Some(event.sequence_number(checkpoint)), "{case}");
+        assert_eq!((answer.status(), answer.metric("FailedRecords")), ("Error", Some(1.0)), "{case}");
+    }
+}
+
+/// Retries of one aggregate that fails twice: 1, 2 and 3 are 6, however often they come.
+#[tokio::test]
+async fn an_aggregate_that_is_delivered_again_is_counted_once() {
+    let mut state = json!({});
+    for last in ["x", "x", "3"] {
+        let event = of_window(Event::new().record(aggregated([("a", "1"), ("a", "2"), ("a", last)])), state);
+        let answer = invoke(&window(sum), &event).await;
+        state = answer.state().unwrap().clone();
+    }
+    assert_eq!(state, json!(6));
+}
+
+/// The second run, on the records ahead of the aggregate, is not the window's last: the rest is still to come.
+#[tokio::test]
+async fn the_run_that_makes_the_state_before_an_aggregate_is_never_final() {
+    let runs = std::cell::RefCell::new(Vec::new());
+    let noting = async |window: Window<u64>| -> Result<(u64, Failures), Error> {
+        runs.borrow_mut().push((window.batch.len(), window.is_final()));
+        sum(window).await
+    };
+    let event = of_window(Event::new(), json!({})).final_invoke();
+    let event = event.record(record("5")).record(aggregated([("a", "1"), ("a", "x")]));
+    let answer = invoke(&window(noting), &event).await;
+    assert_eq!(*runs.borrow(), [(3, true), (1, false)]);
+    assert_eq!(answer.state(), Some(&json!(5)));
+}
+
+#[tokio::test]
+async fn a_null_state_is_the_default_and_is_logged() {
+    let answer = invoke(&window(sum), of_window(records(["1"]), json!(null))).await;
+    assert_eq!(answer.state(), Some(&json!(1)));
+    assert!(answer.logs().contains("WARN") && answer.logs().contains("state is null"), "{}", answer.logs());
+    let fresh = invoke(&window(sum), of_window(records(["1"]), json!({}))).await;
+    assert!(!fresh.logs().contains("WARN"), "{}", fresh.logs());
+}
+
+#[tokio::test]
+async fn a_state_of_another_kind_is_an_error_that_is_counted_and_never_printed() {
+    let answer = invoke(&window(sum), of_window(records(["1"]), json!("never-print-me"))).await;
+    assert_eq!(answer.state(), Some(&json!(1)));
+    assert_eq!(answer.metric("OldWindowStates"), Some(1.0));
+    assert!(answer.logs().contains("ERROR") && !answer.logs().contains("never-print-me"), "{}", answer.logs());
+}
+
+#[tokio::test]
+async fn a_state_that_json_cannot_carry_fails_the_invocation() {
+    let divide = async |window: Window<Option<f64>>| -> Result<Option<f64>, Error> {
+        Ok(Some(0.0 / window.batch.iter().filter(|record| record.data().is_empty()).count() as f64))
+    };
+    let answer = invoke(&window(divide), of_window(records(["1"]), json!({}))).await;
+    let error = answer.json().unwrap_err();
+    assert!(error.message().contains("NaN"), "{error}");
+    assert_eq!((answer.status(), answer.metric("FailedRecords")), ("Error", Some(1.0)));
+}
+
+#[tokio::test]
+async fn a_response_over_six_megabytes_is_an_error_that_says_so() {
+    let grow = async |window: Window<String>| -> Result<String, Error> {
+        Ok("x".repeat(std::str::from_utf8(window.batch.get(0).unwrap().data())?.parse()?))
+    };
+    // `{"batchItemFailures":[],"state":"…"}`
+    let most = 6_291_556 - 35;
+    for (bytes, is_taken) in [(most, true), (most + 1, false)] {
+        let answer = invoke(&window(grow), of_window(records([bytes.to_string()]), json!({}))).await;
+        assert_eq!(answer.json().is_ok(), is_taken, "{bytes}");
+        assert_eq!(answer.status(), if is_taken { "Success" } else { "Error" });
+        if !is_taken {
+            let error = answer.json().unwrap_err();
+            assert!(error.message().contains("6291557") && error.message().contains("6 MB"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]

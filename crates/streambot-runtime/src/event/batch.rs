@@ -29,7 +29,7 @@ pub struct Batch {
 }
 
 /// What an event says about its tumbling window.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WindowFrame {
     pub(crate) start: String,
     pub(crate) end: String,

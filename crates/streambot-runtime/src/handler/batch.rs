@@ -98,7 +98,10 @@ impl<M, F: BatchHandler<M>> Handler for WholeBatch<M, F> {
         if batch.is_empty() {
             return Ok(Outcome::done());
         }
-        let readable = Readable::new(batch)?;
+        let readable = Readable::of_user_records(&batch);
+        if readable.batch.is_empty() {
+            return readable.outcome(Failures::new());
+        }
         let failures = self.handler.call(readable.batch.clone(), &context).await?;
         readable.outcome(failures)
     }
@@ -111,18 +114,22 @@ pub(super) struct Readable {
 }
 
 impl Readable {
-    /// Fails where the very first record cannot be read.
-    pub(super) fn new(batch: Batch) -> Result<Self, Error> {
+    /// The user records ahead of the first one that cannot be read.
+    pub(super) fn of_user_records(batch: &Batch) -> Self {
         let (batch, fault) = batch.split_at_fault();
         if let Some(record) = &fault
             && let Some(error) = record.fault()
         {
-            if batch.is_empty() {
-                return Err(error.clone().into());
-            }
             log_failure(record, error);
         }
-        Ok(Self { batch, fault })
+        Self { batch, fault }
+    }
+
+    /// The user records of the Kinesis records ahead of the first one that cannot be read whole.
+    pub(super) fn of_kinesis_records(batch: &Batch) -> Self {
+        let Self { batch, fault } = Self::of_user_records(batch);
+        let len = fault.as_ref().map_or(batch.len(), |record| batch.start_of_record(record.index()));
+        Self { batch: batch.prefix(len), fault }
     }
 
     /// What came of the batch, given the failures its handler reports.
@@ -133,9 +140,12 @@ impl Readable {
         for record in &failures.records {
             log_failure(record, &Reported);
         }
-        let failed = failures.records.len() + usize::from(self.fault.is_some());
+        let user_records = Some(self.batch.len());
+        let mut failed: Vec<usize> = failures.records.iter().chain(&self.fault).map(Record::kinesis_index).collect();
+        failed.sort_unstable();
+        failed.dedup();
         let retry_from = failures.records.into_iter().min_by_key(Record::index).or(self.fault);
-        Ok(Outcome { retry_from, failed, state: None })
+        Ok(Outcome { retry_from, failed: failed.len(), user_records, ..Outcome::done() })
     }
 }
 

@@ -12,12 +12,13 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Handler, WithContext, WithoutContext};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, State};
+use crate::clock::Moment;
 use crate::context::Context;
 use crate::event::Batch;
 use crate::failure::{Chain, Panicked, log_failure};
 use crate::record::{FromRecord, Record};
-use crate::response::Outcome;
+use crate::response::{Cut, Outcome};
 use crate::{Error, metrics};
 
 /// A handler that is given one record at a time.
@@ -190,20 +191,26 @@ impl<M, F: RecordHandler<M>> Handler for Each<M, F> {
         } else {
             self.at_once(&batch, &context, schedule).await
         };
-        progress.outcome(&batch)
+        Ok(progress.outcome(&batch, &context))
     }
 }
 
 impl<M, F: RecordHandler<M>> Each<M, F> {
     async fn one_by_one(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
-        let mut progress = Progress::new(Checkpoint::in_sequence(batch.len()), schedule);
+        let start_until = Moment::new(context.clock(), schedule.start_until);
+        let mut progress = Progress::new(Checkpoint::in_sequence(batch.len()), start_until);
         let mut cutoff = std::pin::pin!(sleep_until(schedule.drop_at));
         while let Some(index) = progress.start() {
             tokio::select! {
                 biased;
                 done = self.one(batch, index, context) => progress.finish(index, done),
-                () = &mut cutoff => break,
+                () = &mut cutoff => {
+                    progress.cut = true;
+                    break;
+                }
             }
+            // Records that are done without waiting leave the service's background tasks their turn.
+            consume_budget().await;
         }
         progress
     }
@@ -212,7 +219,8 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
     /// up is all that may have become free. So one that finds nothing to take is not needed any more.
     async fn at_once(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
         let checkpoint = Checkpoint::by_key(batch.partition_keys(), self.concurrency);
-        let progress = RefCell::new(Progress::new(checkpoint, schedule));
+        let start_until = Moment::new(context.clock(), schedule.start_until);
+        let progress = RefCell::new(Progress::new(checkpoint, start_until));
         let start = || progress.borrow_mut().start();
         let work = async || {
             while let Some(index) = start() {
@@ -224,8 +232,10 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
         };
         let workers: FuturesUnordered<_> = (0..self.concurrency.min(batch.len())).map(|_| work()).collect();
         // What still runs at the cutoff is dropped.
-        let _unfinished = timeout_at(schedule.drop_at, workers.collect::<()>()).await;
-        progress.into_inner()
+        let is_cut = timeout_at(schedule.drop_at, workers.collect::<()>()).await.is_err();
+        let mut progress = progress.into_inner();
+        progress.cut |= is_cut;
+        progress
     }
 
     /// Runs the handler on one record and says whether the record is done. A failure is logged here, once.
@@ -283,8 +293,6 @@ enum Failure<R> {
 /// The times by which records must have started and finished.
 #[derive(Clone, Copy)]
 struct Schedule {
-    /// Until then there is so much time left that a few records more or less do not matter.
-    relaxed_until: Instant,
     start_until: Instant,
     drop_at: Instant,
 }
@@ -294,46 +302,32 @@ impl Schedule {
         let allotted = context.allotted();
         let margin = margin.unwrap_or_else(|| Duration::from_millis(500).max(allotted / 20)).min(allotted / 2);
         let deadline = context.deadline_instant();
-        Self { relaxed_until: deadline - allotted / 2, start_until: deadline - margin, drop_at: deadline - margin / 5 }
+        Self { start_until: deadline - margin, drop_at: deadline - margin / 5 }
     }
 }
 
-/// Records are quick when those between two looks at the clock take less than this together.
-const QUICK: Duration = Duration::from_millis(1);
-/// At most so many quick records start between two looks at the clock.
-const LONGEST_STRETCH: usize = 16;
+/// How many dropped records the log and an error name; there can be as many as run at once.
+const MAX_NAMED: usize = 10;
 
-/// A batch on its way: the checkpoint, how many records failed, and the time.
+/// A batch on its way: the checkpoint, and the time.
 struct Progress {
     checkpoint: Checkpoint,
-    failed: usize,
-    schedule: Schedule,
-    looked: Instant,
-    /// How many records start between two looks at the clock.
-    stretch: usize,
-    /// How many of them are still to start.
-    unlooked: usize,
+    start_until: Moment,
+    /// Whether the deadline kept a record from being started or finished.
+    cut: bool,
 }
 
 impl Progress {
-    fn new(checkpoint: Checkpoint, schedule: Schedule) -> Self {
-        Self { checkpoint, failed: 0, schedule, looked: Instant::now(), stretch: 1, unlooked: 0 }
+    fn new(checkpoint: Checkpoint, start_until: Moment) -> Self {
+        Self { checkpoint, start_until, cut: false }
     }
 
-    /// The record to start now; none, too, when the deadline is near. A look at the clock costs as much as a quick record
-    /// does, so while there is time it is not taken for each of them.
+    /// The record to start now; none if the deadline is near.
     fn start(&mut self) -> Option<usize> {
-        if self.unlooked == 0 {
-            let now = Instant::now();
-            if now >= self.schedule.start_until {
-                return None;
-            }
-            let quick = now - self.looked < QUICK && now < self.schedule.relaxed_until;
-            self.stretch = if quick { (self.stretch * 2).min(LONGEST_STRETCH) } else { 1 };
-            self.unlooked = self.stretch;
-            self.looked = now;
+        if self.start_until.has_come() {
+            self.cut = true;
+            return None;
         }
-        self.unlooked -= 1;
         self.checkpoint.start()
     }
 
@@ -341,38 +335,45 @@ impl Progress {
         if done {
             self.checkpoint.succeed(index);
         } else {
-            self.failed += 1;
             self.checkpoint.fail(index);
         }
     }
 
-    fn outcome(self, batch: &Batch) -> Result<Outcome, Error> {
-        let retry_from = self.checkpoint.position().and_then(|position| batch.get(position));
-        if let Some(record) = &retry_from
-            && self.failed == 0
-        {
-            let done = self.checkpoint.done();
-            let left = batch.len() - done;
-            if done == 0 {
-                return Err(OutOfTime { records: left }.into());
-            }
-            tracing::warn!(
-                left,
-                retry_from = record.event_id(),
-                "the deadline is near: {left} of {} records are left to a later invocation",
-                batch.len()
-            );
-        }
-        Ok(Outcome { retry_from, failed: self.failed, state: None })
+    fn outcome(self, batch: &Batch, context: &Context) -> Outcome {
+        let started = batch.len() - self.checkpoint.in_state(State::Waiting).count();
+        let user_records = Some(started);
+        let Some(position) = self.checkpoint.position() else {
+            return Outcome { user_records, ..Outcome::done() };
+        };
+        let failed = kinesis_records(batch, self.checkpoint.in_state(State::Failed));
+        let cut = self.cut.then(|| self.cut_at(position, batch, context));
+        Outcome { retry_from: batch.get(position), failed, cut, user_records, state: None }
+    }
+
+    /// Describes the batch that the deadline cut short, and logs it.
+    fn cut_at(&self, position: usize, batch: &Batch, context: &Context) -> Cut {
+        let running = || self.checkpoint.in_state(State::Running);
+        let cut = Cut {
+            dropped: running().take(MAX_NAMED).map(|index| batch.record(index).id()).collect(),
+            unfinished: kinesis_records(batch, running()),
+            first_failed: self.checkpoint.state(position) == State::Failed,
+            allotted: context.allotted(),
+        };
+        let left = batch.len() - self.checkpoint.in_state(State::Done).count();
+        tracing::warn!(
+            left,
+            retry_from = batch.record(position).event_id(),
+            unfinished = cut.unfinished,
+            dropped = cut.dropped.join(" "),
+            "the deadline is near: {left} of {} records are left to a later invocation",
+            batch.len()
+        );
+        cut
     }
 }
 
-/// Not one record could be done before the deadline.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the deadline is near and not one of {records} records is done; raise the function's timeout, or make the handler \
-     faster"
-)]
-struct OutOfTime {
-    records: usize,
+/// How many Kinesis records these user records are of.
+fn kinesis_records(batch: &Batch, indexes: impl Iterator<Item = usize>) -> usize {
+    let mut last = None;
+    indexes.map(|index| batch.kinesis_index(index)).filter(|index| last.replace(*index) != Some(*index)).count()
 }

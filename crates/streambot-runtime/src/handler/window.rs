@@ -2,19 +2,22 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>
 
+mod state;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::batch::Readable;
 use super::{Handler, WithContext, WithoutContext};
 use crate::context::Context;
 use crate::event::{Batch, WindowFrame};
 use crate::failure::Chain;
+use crate::record::Record;
 use crate::response::{Failures, Outcome};
 use crate::{Error, metrics};
 
@@ -47,7 +50,12 @@ const STATE_LIMIT: usize = 1 << 20;
 /// ```
 ///
 /// A handler that could not work on some records returns `(state, failures)`; the state is then that of the records ahead
-/// of the first failure, for the others come again.
+/// of the first failure, for the others come again. If the first failure is inside a KPL aggregate, Lambda delivers the
+/// whole aggregate again; the handler is then run a second time in the same invocation, on the records before the
+/// aggregate, and that state is the one that is kept.
+///
+/// The state has to come back from JSON as it was. A state that does not (NaN, which JSON does not have; a field that is left
+/// out and has another default) fails the invocation, rather than to start the window over unseen.
 pub fn window<M, S, F: WindowHandler<M, S>>(handler: F) -> Windowed<M, S, F> {
     Windowed { handler, deaggregate: true, old_state: None, marker: PhantomData }
 }
@@ -128,7 +136,15 @@ where
 {
     fn state(&self, frame: &WindowFrame) -> Result<S, Error> {
         let json = frame.state.get();
-        if json == "{}" || json == "null" {
+        if state::is_fresh(json) {
+            let is_written_so = || state::encode(&S::default()).is_ok_and(|written| written.get() == json);
+            if json == "null" && !is_written_so() {
+                tracing::warn!(
+                    window_start = frame.start,
+                    shard_id = frame.shard_id,
+                    "the window's state is null: the window starts over with the default"
+                );
+            }
             return Ok(S::default());
         }
         match (serde_json::from_str(json), &self.old_state) {
@@ -157,14 +173,70 @@ where
 {
     async fn handle(&self, batch: Batch, context: Context) -> Result<Outcome, Error> {
         let frame = batch.window().cloned().ok_or(NoWindow)?;
-        let state = self.state(&frame)?;
-        let readable = Readable::new(if self.deaggregate { batch.deaggregated() } else { batch })?;
-        let window = Window { state, batch: readable.batch.clone(), frame };
-        let (state, failures) = self.handler.call(window, &context).await?;
-        let state = to_raw_value(&state).map_err(|source| StateError { source })?;
-        warn_of_size(&state);
-        Ok(Outcome { state: Some(state), ..readable.outcome(failures)? })
+        let batch = if self.deaggregate { batch.deaggregated() } else { batch };
+        let readable = Readable::of_kinesis_records(&batch);
+        let user_records = readable.batch.len();
+        let nothing_readable = readable.batch.is_empty() && !batch.is_empty();
+        if nothing_readable {
+            return readable.outcome(Failures::new());
+        }
+        let records = readable.batch.clone();
+        let (state, failures) = self.call(&records, &frame, &context).await?;
+        let mut outcome = readable.outcome(failures)?;
+        outcome.user_records = Some(user_records);
+        outcome.state = match &outcome.retry_from {
+            Some(record) if is_inside_aggregate(&records, record) => {
+                let (state, checkpoint) = self.state_before(record.index(), &records, &frame, &context).await?;
+                outcome.retry_from = batch.get(checkpoint);
+                state
+            }
+            _ => Some(state::encode(&state)?),
+        };
+        outcome.state.iter().for_each(|state| warn_of_size(state));
+        Ok(outcome)
     }
+}
+
+impl<M, S, F> Windowed<M, S, F>
+where
+    S: Serialize + DeserializeOwned + Default,
+    F: WindowHandler<M, S>,
+{
+    async fn call(&self, batch: &Batch, frame: &Arc<WindowFrame>, context: &Context) -> Result<(S, Failures), Error> {
+        let window = Window { state: self.state(frame)?, batch: batch.clone(), frame: Arc::clone(frame) };
+        self.handler.call(window, context).await
+    }
+
+    /// The state of the records before a failure inside an aggregate, and the place of the checkpoint.
+    ///
+    /// Lambda delivers the whole aggregate again, so the state must not hold the part of it that is ahead of the failure.
+    /// The handler has it counted already; so it is run once more, on the records before the aggregate alone. A state of
+    /// `None` leaves the window's as it was.
+    async fn state_before(
+        &self,
+        failed: usize,
+        batch: &Batch,
+        frame: &Arc<WindowFrame>,
+        context: &Context,
+    ) -> Result<(Option<Box<RawValue>>, usize), Error> {
+        let frame = Arc::new(WindowFrame { is_final: false, terminated_early: false, ..WindowFrame::clone(frame) });
+        let mut checkpoint = batch.start_of_record(failed);
+        while checkpoint > 0 {
+            let records = batch.prefix(checkpoint);
+            let (state, failures) = self.call(&records, &frame, context).await?;
+            match failures.records.iter().filter(|record| records.owns(record)).map(Record::index).min() {
+                None => return Ok((Some(state::encode(&state)?), checkpoint)),
+                // What failed only now: its state is asked for in turn.
+                Some(failed) => checkpoint = batch.start_of_record(failed),
+            }
+        }
+        Ok((None, checkpoint))
+    }
+}
+
+/// Whether records ahead of this one came in the same Kinesis record.
+fn is_inside_aggregate(batch: &Batch, record: &Record) -> bool {
+    record.index() < batch.len() && batch.start_of_record(record.index()) < record.index()
 }
 
 fn warn_of_size(state: &RawValue) {
@@ -181,13 +253,6 @@ fn warn_of_size(state: &RawValue) {
      source mapping, or use `batch` or `each`"
 )]
 struct NoWindow;
-
-/// The state cannot be written as JSON.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to write the window's state as JSON")]
-struct StateError {
-    source: serde_json::Error,
-}
 
 /// What a [`window`] handler returns: the state, or the state and the [`Failures`].
 pub trait WindowReply<S> {

@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn keys_begin_with_the_prefix_as_it_is_where_there_is_one() {
         let log = |last: Option<(&str, &str)>| LogObject {
-            context: Context::new("id".to_owned(), String::new(), SystemTime::now()),
+            context: Context::new("id".to_owned(), String::new(), SystemTime::now(), crate::clock::Clock::System),
             last: last.map(|(shard, number)| (shard.to_owned(), number.to_owned())),
         };
         let last = Some(("shardId-000000000000", "4954"));
