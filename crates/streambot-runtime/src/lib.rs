@@ -113,8 +113,10 @@ mod aggregation;
 mod checkpoint;
 mod clock;
 mod context;
+mod dotenv;
 mod environment;
 mod event;
+mod exchange;
 mod failure;
 mod function;
 #[cfg(any(test, fuzzing))]
@@ -130,6 +132,7 @@ mod response;
 mod runtime;
 mod shutdown;
 pub mod testing;
+mod threads;
 
 pub use context::Context;
 pub use environment::Stack;
