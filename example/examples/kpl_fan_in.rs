@@ -18,7 +18,7 @@ use streambot_runtime::{Batch, Error, Record, Stack, batch, run};
 struct Row<'a> {
     /// Shard, sequence number, and the place in the aggregate: user records of one aggregate share a sequence number.
     id: String,
-    visitor: &'a str,
+    visitor: Option<&'a str>,
     /// Where the producer chose the shard itself, to spread a busy visitor over several. Order among that visitor's
     /// page views then holds within each shard only.
     explicit_hash_key: Option<&'a str>,

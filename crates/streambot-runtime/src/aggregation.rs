@@ -16,6 +16,13 @@ use protobuf::{DEPTH, Reader, WireType, put_bytes, put_number};
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const DIGEST_LEN: usize = 16;
 
+/// The most user records that are unpacked from one event.
+///
+/// Each one takes 72 bytes beside its data, so that 250,000 take 18 MB of a function's memory, of which there may be 128
+/// MB. The 4.5 MB of data in an event of 6 MB reach this bound only if user records have 12 bytes of data on average; the
+/// KPL packs 6 bytes more for each.
+pub(crate) const MAX_USER_RECORDS: usize = 250_000;
+
 /// Fields of the message, and of a record in it, by their numbers.
 const PARTITION_KEY_TABLE: u8 = 1;
 const EXPLICIT_HASH_KEY_TABLE: u8 = 2;
@@ -29,7 +36,10 @@ const DATA: u8 = 3;
 pub(crate) struct Aggregate<'a> {
     partition_keys: Vec<&'a [u8]>,
     explicit_hash_keys: Vec<&'a [u8]>,
+    /// At most [`MAX_USER_RECORDS`] of them: an aggregate with more is not unpacked.
     records: Vec<Packed<'a>>,
+    /// The number of user records in the message.
+    count: usize,
 }
 
 /// A user record as it is packed: its keys are places in the aggregate's tables.
@@ -62,6 +72,32 @@ pub(crate) struct Damage {
     len: usize,
 }
 
+/// An aggregate has more user records than there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Excess {
+    #[error(
+        "the aggregate has {count} user records, more than the {MAX_USER_RECORDS} that are unpacked from one event; put \
+         fewer user records into an aggregate"
+    )]
+    OfAggregate { count: usize },
+    #[error(
+        "the aggregate has {count} user records, and there is room for {room} more: at most {MAX_USER_RECORDS} are \
+         unpacked from one event; to receive fewer at once, lower the batch size"
+    )]
+    OfEvent { count: usize, room: usize },
+}
+
+impl Excess {
+    /// The error for an aggregate of `count` user records, if there is not enough room for them.
+    pub(crate) fn check(count: usize, room: usize) -> Result<(), Self> {
+        match count {
+            _ if count <= room => Ok(()),
+            _ if count > MAX_USER_RECORDS => Err(Self::OfAggregate { count }),
+            _ => Err(Self::OfEvent { count, room }),
+        }
+    }
+}
+
 /// Whether data may be an aggregate at all: for the most part the answer is no, and it costs four bytes.
 pub(crate) fn begins_with_magic(data: &[u8]) -> bool {
     data.starts_with(&MAGIC)
@@ -83,7 +119,13 @@ impl<'a> Aggregate<'a> {
                 (Ok(EXPLICIT_HASH_KEY_TABLE), WireType::Bytes) => {
                     aggregate.explicit_hash_keys.push(text(reader.bytes()?)?);
                 }
-                (Ok(RECORDS), WireType::Bytes) => aggregate.records.push(Packed::of_message(reader.bytes()?)?),
+                (Ok(RECORDS), WireType::Bytes) => {
+                    let record = Packed::of_message(reader.bytes()?)?;
+                    aggregate.count += 1;
+                    if aggregate.count <= MAX_USER_RECORDS {
+                        aggregate.records.push(record);
+                    }
+                }
                 (Ok(PARTITION_KEY_TABLE..=RECORDS), _) => return None,
                 _ => reader.skip(number, wire_type, DEPTH)?,
             }
@@ -91,9 +133,9 @@ impl<'a> Aggregate<'a> {
         Some(aggregate)
     }
 
-    /// How many user records are packed in it.
+    /// The number of user records in it.
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.count
     }
 
     /// The user records in their order. What comes after a damaged one is not to be trusted.

@@ -121,6 +121,7 @@ mod function;
 pub mod fuzzing;
 pub mod guide;
 mod handler;
+mod json;
 mod logs;
 mod memory;
 pub mod metrics;
@@ -137,7 +138,8 @@ pub use handler::{
     BatchHandler, Each, Handler, RecordHandler, Undecodable, WholeBatch, Window, WindowHandler, WindowReply, Windowed,
     WithContext, WithoutContext, batch, each, window,
 };
-pub use record::{FromRecord, Json, JsonRejection, PairRejection, Record, Utf8, Utf8Rejection};
+pub use json::{Json, JsonRejection};
+pub use record::{FromRecord, PairRejection, Record, Utf8, Utf8Rejection};
 pub use response::{Failures, Outcome};
 pub use runtime::run;
 pub use shutdown::on_shutdown;

@@ -3,12 +3,10 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::str::Utf8Error;
 use std::sync::Arc;
 use std::time::SystemTime;
-
-use serde::de::DeserializeOwned;
 
 use crate::event::{Entry, Event, RecordFault};
 
@@ -41,10 +39,13 @@ impl Record {
         self.event.bytes(self.entry().data)
     }
 
-    /// The partition key its producer chose, 1 to 256 characters; for a user record of a KPL aggregate its own key, not
-    /// the aggregate's. Records of one key come in order.
-    pub fn partition_key(&self) -> &str {
-        self.event.text(self.entry().partition_key)
+    /// The partition key that the producer chose, of up to 256 characters. A user record of a KPL aggregate has its own
+    /// key, not the aggregate's. Records of one key are delivered in order.
+    ///
+    /// `None` if the record does not have one: an on-demand stream can distribute records by itself
+    /// (`RecordDistributionStrategy=AUTO`), and then no key orders them.
+    pub fn partition_key(&self) -> Option<&str> {
+        self.entry().partition_key.map(|key| self.event.text(key))
     }
 
     /// The sequence number: a decimal number of up to 128 bits or more, strictly increasing within a shard.
@@ -80,9 +81,12 @@ impl Record {
         self.event_id().split(':').next().unwrap_or_default()
     }
 
-    /// When the stream took the record in, to the millisecond. Kinesis calls it approximate: it is not monotonic.
-    pub fn approximate_arrival(&self) -> SystemTime {
-        self.entry().arrival_time()
+    /// When the stream received the record, in milliseconds. It is approximate: it does not always increase from record to
+    /// record.
+    ///
+    /// `None` if the event does not say, or not as a number of seconds from 1970 to the year 9999.
+    pub fn approximate_arrival(&self) -> Option<SystemTime> {
+        self.entry().arrival.time()
     }
 
     pub(crate) fn index(&self) -> usize {
@@ -199,63 +203,6 @@ pub enum PairRejection<A, B> {
     /// The second half.
     #[error(transparent)]
     Second(B),
-}
-
-/// A record whose data is JSON text; derefs to the value in it.
-///
-/// ```
-/// use streambot_runtime::{Error, Json};
-///
-/// #[derive(serde::Deserialize)]
-/// struct Quake { place: String }
-///
-/// async fn alert(quake: Json<Quake>) -> Result<(), Error> {
-///     tracing::info!(place = quake.place, "alert");
-///     Ok(())
-/// }
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Json<T>(pub T);
-
-impl<T: DeserializeOwned> FromRecord for Json<T> {
-    type Rejection = JsonRejection;
-
-    fn from_record(record: Record) -> Result<Self, JsonRejection> {
-        let mut deserializer = serde_json::Deserializer::from_slice(record.data());
-        let value = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| JsonRejection { path: error.path().to_string(), source: error.into_inner() })?;
-        deserializer.end().map_err(|source| JsonRejection { path: ".".to_owned(), source })?;
-        Ok(Json(value))
-    }
-}
-
-impl<T> Deref for Json<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Json<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
-    }
-}
-
-/// The record's data is not the JSON that the handler takes: not JSON at all, or not of that shape.
-#[derive(Debug, thiserror::Error)]
-#[error("the data is not the expected JSON at `{path}`")]
-pub struct JsonRejection {
-    path: String,
-    source: serde_json::Error,
-}
-
-impl JsonRejection {
-    /// Where in the JSON the mismatch is, such as `location.latitude`; `.` is the whole of it.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
 }
 
 /// A record whose data is UTF-8 text; derefs to `str`.

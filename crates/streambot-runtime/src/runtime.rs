@@ -39,7 +39,7 @@ use crate::{Error, logs, memory, metrics, shutdown};
 ///     run(async || {
 ///         let greeting = std::env::var("Greeting")?;
 ///         Ok(each(async move |record: Record| -> Result<(), Error> {
-///             tracing::info!("{greeting}, {}", record.partition_key());
+///             tracing::info!("{greeting}, {}", record.sequence_number());
 ///             Ok(())
 ///         }))
 ///     })

@@ -53,7 +53,7 @@ pub fn records<D: Into<Vec<u8>>>(data: impl IntoIterator<Item = D>) -> Event {
 
 /// One record of an [`Event`].
 pub fn record(data: impl Into<Vec<u8>>) -> TestRecord {
-    TestRecord { data: data.into(), partition_key: None, arrival: None }
+    TestRecord { data: data.into(), partition_key: PartitionKey::OfItsOwn, arrival: None }
 }
 
 /// A KPL aggregated record of these user records, each a partition key and data, as a producer would pack them.
@@ -62,18 +62,40 @@ pub fn aggregated<K: Into<String>, D: Into<Vec<u8>>>(user_records: impl IntoIter
     record(aggregation::pack(&user_records))
 }
 
-/// One record of an [`Event`] to be: its data, and what is set of its key and arrival.
+/// One record of an [`Event`]: its data, its partition key and its arrival.
 #[derive(Debug, Clone)]
 pub struct TestRecord {
     data: Vec<u8>,
-    partition_key: Option<String>,
+    partition_key: PartitionKey,
     arrival: Option<SystemTime>,
 }
 
+#[derive(Debug, Clone)]
+enum PartitionKey {
+    /// Named for the record's index.
+    OfItsOwn,
+    Set(String),
+    Null,
+}
+
 impl TestRecord {
-    /// The partition key; one of its own by default.
+    /// Sets the partition key; each record has a different one by default.
     pub fn partition_key(mut self, key: impl Into<String>) -> Self {
-        self.partition_key = Some(key.into());
+        self.partition_key = PartitionKey::Set(key.into());
+        self
+    }
+
+    /// Removes the partition key, as for a record of an on-demand stream that distributes records by itself.
+    ///
+    /// ```
+    /// use streambot_runtime::testing::{Event, decode, record};
+    ///
+    /// let event = Event::new().record(record("a").without_partition_key());
+    /// assert_eq!(decode(event.to_json())?.get(0).unwrap().partition_key(), None);
+    /// # Ok::<(), streambot_runtime::Error>(())
+    /// ```
+    pub fn without_partition_key(mut self) -> Self {
+        self.partition_key = PartitionKey::Null;
         self
     }
 
@@ -189,10 +211,14 @@ impl Event {
             let sequence_number = self.sequence_number(index);
             let arrival = record.arrival.unwrap_or_else(SystemTime::now);
             let milliseconds = arrival.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            let partition_key = record.partition_key.clone().unwrap_or_else(|| format!("partition-key-{index}"));
+            let partition_key = match &record.partition_key {
+                PartitionKey::OfItsOwn => text(&format!("partition-key-{index}")),
+                PartitionKey::Set(key) => text(key),
+                PartitionKey::Null => "null".to_owned(),
+            };
             format!(
                 r#"{{"kinesis":{{"kinesisSchemaVersion":"1.0","partitionKey":{},"sequenceNumber":"{sequence_number}","data":"{}","approximateArrivalTimestamp":{}.{:03}}},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":{},"eventName":"aws:kinesis:record","invokeIdentityArn":"arn:aws:iam::123456789012:role/test","awsRegion":"us-east-1","eventSourceARN":"{STREAM_ARN}"}}"#,
-                text(&partition_key),
+                partition_key,
                 base64_simd::STANDARD.encode_to_string(&record.data),
                 milliseconds / 1000,
                 milliseconds % 1000,

@@ -48,7 +48,7 @@ async fn bodies_that_are_no_kinesis_event_say_so() {
         (b"\"text\"", "not a JSON object"),
         (b"{}", "no `Records`"),
         (b"{\"Records\":null}", "no `Records`"),
-        (b"{\"Records\":{}}", "no Kinesis event"),
+        (b"{\"Records\":{}}", "not a Kinesis event"),
     ];
     for (body, expected) in cases {
         let message = message_for(body).await;
@@ -80,26 +80,25 @@ async fn a_record_with_another_event_name_is_handed_on() {
 async fn a_broken_record_is_named_and_the_ones_ahead_of_it_are_done() {
     let number = records(["a", "b", "c"]).sequence_number(1);
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 10] = [
-        (|record| record["kinesis"]["data"] = json!("no base64!"), "kinesis.data: not base64"),
+    let cases: [(Change, &str); 8] = [
+        (|record| record["kinesis"]["data"] = json!("never-log-me!"), "kinesis.data: not base64"),
         (|record| record["kinesis"]["data"] = json!("YQ"), "kinesis.data: not base64"),
-        (|record| record["kinesis"]["data"] = Value::Null, "invalid type: null"),
-        (|record| drop(record["kinesis"].as_object_mut().unwrap().remove("data")), "missing field `data`"),
+        (|record| record["kinesis"]["data"] = Value::Null, "kinesis.data: expected text, found null"),
+        (|record| drop(record["kinesis"].as_object_mut().unwrap().remove("data")), "kinesis: missing field `data`"),
         (
-            |record| drop(record["kinesis"].as_object_mut().unwrap().remove("partitionKey")),
-            "missing field `partitionKey`",
+            |record| record["kinesis"]["partitionKey"] = json!(["never-log-me"]),
+            "kinesis.partitionKey: expected text, found an array",
         ),
         (|record| record["kinesis"] = Value::Null, "missing field `kinesis`"),
-        (|record| record["kinesis"] = json!(5), "not a JSON object"),
-        (|record| record["kinesis"]["sequenceNumber"] = json!("12x"), "not a decimal number"),
-        (|record| record["kinesis"]["approximateArrivalTimestamp"] = json!(-5), "not a time in seconds"),
-        (|record| record["kinesis"]["approximateArrivalTimestamp"] = json!("now"), "invalid type: string"),
+        (|record| record["kinesis"] = json!("never-log-me"), "kinesis: not a JSON object"),
+        (|record| record["kinesis"]["sequenceNumber"] = json!("never-log-me"), "not a decimal number"),
     ];
     for (change, expected) in cases {
         let (answer, seen) = each_of(with_middle(change)).await;
         assert_eq!(seen, ["a"], "{expected}");
         assert_eq!(answer.retried_from().as_ref(), Some(&number), "{expected}: {}", answer.logs());
         assert!(answer.logs().contains(expected), "{expected}: {}", answer.logs());
+        assert!(!answer.logs().contains("never-log-me"), "{expected}: {}", answer.logs());
         assert!(
             answer.logs().contains("record 1 of the event") && answer.logs().contains(&number),
             "{}",
@@ -126,7 +125,7 @@ async fn unknown_fields_are_ignored_and_escapes_are_understood() {
     });
     let escaped = body.replace('ü', "\\u00fc");
     let keys = async |batch: Batch| -> Result<(), Error> {
-        assert_eq!(batch.get(1).unwrap().partition_key(), "quote \" and ü");
+        assert_eq!(batch.get(1).unwrap().partition_key(), Some("quote \" and ü"));
         Ok(())
     };
     for body in [body, escaped] {

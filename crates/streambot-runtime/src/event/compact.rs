@@ -6,11 +6,14 @@ use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use super::general::RawEvent;
-use super::{Decoder, Entry, EventError};
+use super::{Arrival, Decoder, Entry, EventError};
 
 const OPENING: &[u8] = br#"{"Records":["#;
 const KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":""#;
 const SEQUENCE_NUMBER: &[u8] = br#"","sequenceNumber":""#;
+/// Both of them in one, for a record that Kinesis distributed without a key.
+const NULL_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":null,"sequenceNumber":""#;
+const NO_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","sequenceNumber":""#;
 const DATA: &[u8] = br#"","data":""#;
 const ARRIVAL: &[u8] = br#"","approximateArrivalTimestamp":"#;
 /// Where the stream is encrypted.
@@ -99,27 +102,26 @@ impl<'a> Layout<'a> {
 
 /// A record's own fields, and the bytes from its event id on.
 struct Fields<'a> {
-    partition_key: &'a [u8],
+    partition_key: Option<&'a [u8]>,
     sequence_number: &'a [u8],
     /// In base64, which is not looked at here.
     data: &'a [u8],
-    /// Milliseconds since the epoch.
-    arrival: u64,
+    arrival: Arrival,
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
     /// The fields of the record at the front of `record`, whose data is likely to have `data_len` bytes.
     fn of(record: &'a [u8], data_len: usize) -> Option<Self> {
-        let (partition_key, rest) = text(record.strip_prefix(KEY)?)?;
-        let rest = rest.strip_prefix(SEQUENCE_NUMBER)?;
+        let (partition_key, rest) = partition_key(record)?;
         let (sequence_number, rest) = rest.split_at(digits(rest));
         let rest = rest.strip_prefix(DATA)?;
         // A quote that stands where one is expected ends the data: one ahead of it is no base64, and found then.
         let as_expected = rest.get(data_len..).is_some_and(|rest| rest.starts_with(ARRIVAL));
         let data_len = if as_expected { data_len } else { memchr(b'"', rest)? };
         let (data, rest) = rest.split_at(data_len);
-        let (arrival, rest) = milliseconds(rest.strip_prefix(ARRIVAL)?)?;
+        let (milliseconds, rest) = milliseconds(rest.strip_prefix(ARRIVAL)?)?;
+        let arrival = Arrival::from_ms(milliseconds);
         let rest = rest.strip_prefix(ENCRYPTION).unwrap_or(rest);
         let rest = rest.strip_prefix(EVENT_ID)?;
         (!sequence_number.is_empty()).then_some(Self { partition_key, sequence_number, data, arrival, rest })
@@ -160,7 +162,7 @@ impl<'a> Decoder<'a> {
         let event_id = &rest[..layout.shard.len() + sequence_number.len()];
         self.entries.push(Entry {
             data: self.in_arena(start),
-            partition_key: self.in_body(partition_key),
+            partition_key: partition_key.map(|key| self.in_body(key)),
             explicit_hash_key: None,
             sequence_number: self.in_body(sequence_number),
             record: self.next_record(),
@@ -171,6 +173,16 @@ impl<'a> Decoder<'a> {
         });
         Some(self.body.len() - rest_of_event.len())
     }
+}
+
+/// The partition key of a record, and what follows the quote that opens its sequence number.
+fn partition_key(record: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    if let Some(rest) = record.strip_prefix(KEY) {
+        let (key, rest) = text(rest)?;
+        return Some((Some(key), rest.strip_prefix(SEQUENCE_NUMBER)?));
+    }
+    let rest = record.strip_prefix(NULL_KEY).or_else(|| record.strip_prefix(NO_KEY))?;
+    Some((None, rest))
 }
 
 /// The text in front of the first quote, and the rest from that quote on. `None` where JSON allows no such text, and where
@@ -291,6 +303,17 @@ mod tests {
     #[test]
     fn lambdas_own_layout_is_read_in_one_pass() {
         let json = crate::testing::records(["a", "b", "longer"]).to_json();
+        assert_takes_this_path(&json);
+        let key = |index| format!("\"partitionKey\":\"partition-key-{index}\",");
+        let with_key =
+            |replacement: &str| (0..3).fold(json.clone(), |json, index| json.replace(&key(index), replacement));
+        assert_takes_this_path(&with_key("\"partitionKey\":null,"));
+        assert_takes_this_path(&with_key("\"partitionKey\":\"\","));
+        assert_takes_this_path(&with_key(""));
+        assert_takes_this_path(&json.replace(&key(1), "\"partitionKey\":null,"));
+    }
+
+    fn assert_takes_this_path(json: &str) {
         let mut decoder = Decoder::new(json.as_bytes());
         let mut layout = decoder.lambdas_layout(OPENING.len()).expect("the layout is known");
         let first = decoder.compact(&mut layout, OPENING.len()).expect("the first record");

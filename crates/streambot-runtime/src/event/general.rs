@@ -8,7 +8,8 @@ use serde::de::Error as _;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::{Decoder, Entry, EventError, RecordFault, Span, WindowFrame};
+use super::{Arrival, Decoder, Entry, EventError, RecordFault, Span, WindowFrame};
+use crate::json;
 
 pub(super) const KINESIS_EVENT_SOURCE: &str = "aws:kinesis";
 
@@ -90,19 +91,29 @@ struct RawRecord<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawKinesis<'a> {
-    #[serde(borrow)]
-    partition_key: Text<'a>,
+    /// Null or absent if Kinesis distributed the record by itself.
+    #[serde(borrow, default)]
+    partition_key: Option<Text<'a>>,
     #[serde(borrow)]
     sequence_number: Text<'a>,
     #[serde(borrow)]
     data: Text<'a>,
-    approximate_arrival_timestamp: f64,
+    /// Anything: a record is good without it.
+    #[serde(borrow, default)]
+    approximate_arrival_timestamp: Option<&'a RawValue>,
+}
+
+impl RawKinesis<'_> {
+    fn arrival(&self) -> Arrival {
+        let seconds = self.approximate_arrival_timestamp.map(|raw| serde_json::from_str::<f64>(raw.get()));
+        seconds.and_then(Result::ok).map_or(Arrival::UNKNOWN, Arrival::from_seconds)
+    }
 }
 
 impl<'a> Decoder<'a> {
     /// Reads one record; one that cannot be read is kept as a record with a fault.
     pub(super) fn record(&mut self, index: usize, raw: &'a RawValue) -> Result<(), EventError> {
-        let record: RawRecord<'a> = match object(raw) {
+        let record: RawRecord<'a> = match object(raw, "record") {
             Ok(record) => record,
             Err(reason) => {
                 self.fault(index, None, reason);
@@ -112,7 +123,7 @@ impl<'a> Decoder<'a> {
         if let Some(Text(source)) = record.source
             && source != KINESIS_EVENT_SOURCE
         {
-            return Err(EventError::OtherSource { index, source_name: source.into_owned() });
+            return Err(EventError::other_source(index, &source));
         }
         if self.source_arn.is_none() {
             self.source_arn = record.source_arn.map(|Text(arn)| arn.into_owned());
@@ -126,27 +137,20 @@ impl<'a> Decoder<'a> {
     fn fields(&mut self, id: Option<&Text<'a>>, kinesis: Option<&'a RawValue>) -> Result<(), String> {
         let id = id.ok_or("missing field `eventID`")?;
         let kinesis = kinesis.ok_or("missing field `kinesis`")?;
-        let kinesis: RawKinesis<'a> = object(kinesis).map_err(|reason| format!("kinesis: {reason}"))?;
+        let kinesis: RawKinesis<'a> = object(kinesis, "kinesis")?;
         let sequence_number = &kinesis.sequence_number.0;
         if !is_sequence_number(sequence_number) {
-            return Err(format!("kinesis.sequenceNumber: {sequence_number:?} is not a decimal number"));
-        }
-        let arrival = kinesis.approximate_arrival_timestamp * 1000.0;
-        if !(0.0..=9e15).contains(&arrival) {
-            return Err(format!(
-                "kinesis.approximateArrivalTimestamp: {} is not a time in seconds since the epoch",
-                kinesis.approximate_arrival_timestamp
-            ));
+            return Err("kinesis.sequenceNumber: not a decimal number".to_owned());
         }
         let entry = Entry {
             data: self.base64(&kinesis.data.0)?,
-            partition_key: self.text(&kinesis.partition_key.0),
+            partition_key: kinesis.partition_key.as_ref().map(|key| self.text(&key.0)),
             explicit_hash_key: None,
             sequence_number: self.text(sequence_number),
             record: self.next_record(),
             sub_sequence_number: 0,
             event_id: self.text(&id.0),
-            arrival: arrival.round() as u64,
+            arrival: kinesis.arrival(),
             fault: None,
         };
         self.entries.push(entry);
@@ -187,33 +191,46 @@ impl<'a> Decoder<'a> {
         Span { start: (arena + start) as u32, end: (arena + self.arena.len()) as u32 }
     }
 
-    /// Keeps the place of an unreadable record, with its event id (and the sequence number in it) where there is one.
+    /// Adds an entry for an unreadable record, with its event id and the sequence number in it if they are well-formed.
     fn fault(&mut self, index: usize, id: Option<Text<'a>>, reason: String) {
-        let id = id.map(|Text(id)| id).unwrap_or_default();
+        let id = id.map(|Text(id)| id).filter(|id| is_event_id(id)).unwrap_or_default();
         let number = id.rsplit_once(':').map_or("", |(_, number)| number);
-        let sequence_number = if is_sequence_number(number) { self.text(number) } else { Span::EMPTY };
-        let event_id = self.text(&id);
-        let event_id_text = if id.is_empty() { "no event id".to_owned() } else { id.into_owned() };
+        let sequence_number = if number.is_empty() { Span::EMPTY } else { self.text(number) };
+        let event_id = if id.is_empty() { Span::EMPTY } else { self.text(&id) };
         self.entries.push(Entry {
             data: Span::EMPTY,
-            partition_key: Span::EMPTY,
+            partition_key: None,
             explicit_hash_key: None,
             sequence_number,
             record: self.next_record(),
             sub_sequence_number: 0,
             event_id,
-            arrival: 0,
-            fault: Some(Box::new(RecordFault { index, event_id: event_id_text, reason })),
+            arrival: Arrival::UNKNOWN,
+            fault: Some(Box::new(RecordFault::new(index, &id, reason))),
         });
     }
 }
 
-fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, String> {
+/// Reads an object. If that fails, the reason names the field, as part of `name`, and kinds of values.
+fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &str) -> Result<T, String> {
     // Serde would read a struct from an array, too, field by field.
     if !raw.get().starts_with('{') {
-        return Err("not a JSON object".to_owned());
+        return Err(format!("{name}: not a JSON object"));
     }
-    serde_json::from_str(raw.get()).map_err(|error| error.to_string())
+    serde_json::from_str(raw.get()).map_err(|_| match json::find_mismatch::<T>(raw.get()) {
+        None => format!("{name}: not readable"),
+        Some(mismatch) if mismatch.path() == "." => format!("{name}: {mismatch}"),
+        Some(mismatch) => format!("{name}.{}: {mismatch}", mismatch.path()),
+    })
+}
+
+/// Whether a text is a shard's id and a sequence number, and so may be logged.
+fn is_event_id(text: &str) -> bool {
+    let is_shard_id = |shard: &str| {
+        (1..=128).contains(&shard.len())
+            && shard.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    };
+    text.rsplit_once(':').is_some_and(|(shard, number)| is_shard_id(shard) && is_sequence_number(number))
 }
 
 fn is_sequence_number(text: &str) -> bool {

@@ -249,7 +249,11 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
     async fn one(&self, batch: &Batch, index: usize, context: &Context) -> bool {
         let record = batch.record(index);
         if let Some(fault) = record.fault() {
-            return self.undecodable(&record, fault);
+            if fault.is_undecodable() {
+                return self.undecodable(&record, fault);
+            }
+            log_failure(&record, fault);
+            return false;
         }
         let attempt = async {
             match F::Argument::from_record(record) {
