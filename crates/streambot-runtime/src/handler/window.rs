@@ -143,7 +143,7 @@ where
                     "the window starts over: its state, from an older version of the function, no longer fits; give \
                      `on_old_state` to carry it over"
                 );
-                metrics::count("OldWindowStates", 1);
+                metrics::count_own("OldWindowStates", 1);
                 Ok(S::default())
             }
         }
