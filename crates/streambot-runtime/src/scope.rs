@@ -299,3 +299,6 @@ fn add(counts: &mut Counts, name: Cow<'static, str>, amount: u64) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,6 @@ fn key(prefix: &str, stack: &str, log: &LogObject) -> String {
         (None, None) => format!("{prefix}{slash}{stack}/no-shard/{request_id}.log"),
     }
 }
+
+#[cfg(test)]
+mod tests;

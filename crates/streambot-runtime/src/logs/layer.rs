@@ -215,3 +215,6 @@ fn write_values(line: &mut String, values: &[(&'static str, String)]) {
         line.push_str(value);
     }
 }
+
+#[cfg(test)]
+mod tests;
