@@ -128,6 +128,7 @@ pub mod metrics;
 mod record;
 mod response;
 mod runtime;
+mod scope;
 mod shutdown;
 pub mod testing;
 

@@ -29,8 +29,15 @@ use crate::{Error, logs, memory, metrics, shutdown};
 ///
 /// `init` runs once, before the first invocation: build clients there, and return the [handler](Handler).
 ///
-/// Before it, `.env` is read into the environment and tracing is set up: by `AWS_LAMBDA_LOG_FORMAT` and
-/// `AWS_LAMBDA_LOG_LEVEL`, to stdout.
+/// Before it, `.env` is read into the environment and logging is set up, to stdout: the format is that of
+/// `AWS_LAMBDA_LOG_FORMAT`, and the filter is `RUST_LOG`, which `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of
+/// the `log` crate and panics are lines of that log.
+///
+/// - A tracing subscriber, a logger of `log` or a panic hook that is set before `run` is respected. Lines of another
+///   subscriber are not copied to `LogBucket`.
+/// - A panic is logged once; with `RUST_BACKTRACE` set (and not `0`) its line has the field `backtrace`.
+/// - `STREAMBOT_LOG_UPLOAD_TIMEOUT_MS` is how long the upload of log lines to `LogBucket` may delay the next event, in
+///   milliseconds; 1000 by default.
 ///
 /// ```no_run
 /// use streambot_runtime::{Error, Record, each, run};
@@ -63,7 +70,7 @@ where
     // SAFETY: `run` is called by `main`, and no thread has been started yet: the Tokio runtime is built below.
     let dotenv = unsafe { environment::load_dotenv() };
     let format = logs::Format::from_env();
-    logs::init(&format);
+    let lines = logs::init(&format);
     if environment::concurrent_invocations() {
         tracing::warn!(
             "AWS_LAMBDA_MAX_CONCURRENCY is over 1, and a Streambot function works on one invocation at a time: on Lambda \
@@ -80,7 +87,7 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match dotenv {
-            Ok(()) => serve(init, &format).await,
+            Ok(()) => serve(init, &format, lines).await,
             Err(error) => Err(init_failed("Function.EnvironmentUnreadable", error).await),
         }
     })
@@ -103,12 +110,12 @@ impl fmt::Debug for OutsideLambda {
     }
 }
 
-async fn serve<I, H>(init: I, format: &logs::Format) -> Result<(), Error>
+async fn serve<I, H>(init: I, format: &logs::Format, lines: logs::LineSource) -> Result<(), Error>
 where
     I: AsyncFnOnce() -> Result<H, Error>,
     H: Handler + 'static,
 {
-    let handler = match AssertUnwindSafe(init()).catch_unwind().await {
+    let handler = match logs::during_init(AssertUnwindSafe(async { init().await }).catch_unwind()).await {
         Ok(Ok(handler)) => handler,
         Ok(Err(error)) => return Err(init_failed("Function.InitFailed", error).await),
         Err(panic) => return Err(init_failed("Function.InitPanicked", Panicked::new(&*panic).into()).await),
@@ -121,7 +128,7 @@ where
         version: environment::published_version(),
         level: format.passing_level(),
     };
-    let uploads = Uploads::new(stack, names.clone()).await;
+    let uploads = Uploads::new(stack, names.clone(), lines).await;
     let function = Rc::new(Function { handler, names, report: environment::reports_batch_item_failures() });
     let deadlines = Rc::new(Deadlines::new(environment::function_timeout()));
     let service = lambda_runtime::service_fn(move |event: LambdaEvent<RawBody>| {
@@ -131,7 +138,8 @@ where
             let clock = Clock::System;
             let deadline = deadlines.usable(context.deadline(), clock.time_of_day());
             let (request_id, function_arn) = (context.request_id.clone(), context.invoked_function_arn.clone());
-            let context = Context::new(request_id, function_arn, deadline, clock);
+            let context =
+                Context::new(request_id, function_arn, deadline, clock).of_trace(context.xray_trace_id.clone());
             let finished = function.invoke(body, context).await;
             logs::print(&finished.metrics);
             LAST.set(Some(finished.log));
@@ -146,7 +154,7 @@ where
 /// Tells Lambda why the function cannot start, and returns the error for `main` to end with.
 async fn init_failed(kind: &str, error: Error) -> Error {
     let message = Chain(&*error).to_string();
-    tracing::error!("the function cannot start: {message}");
+    tracing::error!(target: logs::FATAL, "the function cannot start: {message}");
     let body = serde_json::json!({ "errorType": kind, "errorMessage": message, "stackTrace": [] }).to_string();
     let report = async {
         let client = lambda_runtime_api_client::Client::builder().build()?;

@@ -284,7 +284,7 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
                     error = %Chain(error),
                     "record skipped: it cannot be decoded"
                 );
-                metrics::count("UndecodableRecords", 1);
+                metrics::count_own("UndecodableRecords", 1);
                 true
             }
         }
