@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::aws::{Aws, AwsArguments};
 use crate::error::{Error, Result};
-use crate::function::{Architecture, FunctionSettings};
+use crate::function::FunctionSettings;
 use crate::service::{Service, ServiceArguments, SettingsFlags};
 use crate::stack::StackValues;
 use crate::verb::{self, AnswerArguments};
@@ -48,6 +48,9 @@ Exit codes:
 /// What tells the runtime that the mapping honours a partial answer. A deploy sets ReportBatchItemFailures before new code goes
 /// live, so it is true wherever this `.env` is.
 const REPORT_BATCH_ITEM_FAILURES: (&str, &str) = ("STREAMBOT_REPORT_BATCH_ITEM_FAILURES", "true");
+
+/// The function's timeout in seconds, for an invocation whose deadline is past when its event arrives. Lambda does not tell it.
+const FUNCTION_TIMEOUT: &str = "STREAMBOT_FUNCTION_TIMEOUT";
 
 /// A zip as Lambda takes it.
 #[derive(Debug)]
@@ -99,7 +102,7 @@ pub(crate) fn make(
     keep: Keep,
 ) -> Result<Bundle> {
     let _lock = lock(service)?;
-    let environment = values.map(environment_file);
+    let environment = values.map(|values| environment_file(values, service.function.timeout()));
 
     progress::say(format!("building `{}` for {}", service.bin, service.function.architecture()));
     let executable = build::for_lambda(service, profile.unwrap_or("release"))?;
@@ -128,11 +131,11 @@ pub(crate) fn make(
 /// are not written to: [`Keep::Files`] keeps nothing.
 ///
 /// # Errors
-/// Usage where there is no such file; failed where it is no zip that Lambda could start on `architecture`, or too large.
-pub(crate) fn read(path: &Path, architecture: Architecture, values: &StackValues, keep: Keep) -> Result<Bundle> {
+/// Usage where there is no such file; failed where it is no zip that Lambda could start on the architecture of `function`, or too large.
+pub(crate) fn read(path: &Path, function: &FunctionSettings, values: &StackValues, keep: Keep) -> Result<Bundle> {
     progress::say(format!("reading the bundle {}", path.display()));
-    let mut entries = ready::read(path, architecture)?;
-    let environment = environment_file(values);
+    let mut entries = ready::read(path, function.architecture())?;
+    let environment = environment_file(values, function.timeout());
     if let Some(at) = entries.iter().position(|entry| entry.name() == ".env") {
         let replaced = entries.swap_remove(at);
         for key in missing_keys(replaced.contents(), &environment) {
@@ -190,19 +193,20 @@ fn say_size(bundle: &Bundle, before: Option<u64>) {
 }
 
 /// The text of the `.env`, with a warning on standard error for each value that is not in it.
-fn environment_file(values: &StackValues) -> String {
+fn environment_file(values: &StackValues, timeout: u32) -> String {
     for key in &values.masked {
         progress::warn(format!(
             "parameter `{key}` is NoEcho: CloudFormation does not tell its value, and it is not in .env"
         ));
     }
-    let (report_key, report) = REPORT_BATCH_ITEM_FAILURES;
+    let timeout = timeout.to_string();
+    let own = [REPORT_BATCH_ITEM_FAILURES, (FUNCTION_TIMEOUT, timeout.as_str())];
     let values = values
         .environment
         .iter()
         .map(|(key, value)| (key.as_str(), value.as_str()))
-        .filter(|(key, _)| *key != report_key)
-        .chain([(report_key, report)]);
+        .filter(|(key, _)| own.iter().all(|(own, _)| own != key))
+        .chain(own);
     let environment = dotenv::render(values);
     for skipped in &environment.skipped {
         progress::warn(skipped);
@@ -316,11 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_file_says_that_partial_answers_are_honoured_whatever_the_stack_says() {
+    fn the_environment_file_holds_the_runtimes_own_settings_whatever_the_stack_says() {
         let values = StackValues {
             environment: vec![
                 ("STREAMBOT_REPORT_BATCH_ITEM_FAILURES".into(), "false".into()),
                 ("StackName".into(), "quakes-staging".into()),
+                ("STREAMBOT_FUNCTION_TIMEOUT".into(), "1".into()),
             ],
             masked: Vec::new(),
             execution_role: String::new(),
@@ -330,8 +335,9 @@ mod tests {
             outputs: stack::Outputs::default(),
         };
         assert_eq!(
-            environment_file(&values),
-            "StackName=\"quakes-staging\"\nSTREAMBOT_REPORT_BATCH_ITEM_FAILURES=\"true\"\n"
+            environment_file(&values, 90),
+            "StackName=\"quakes-staging\"\nSTREAMBOT_REPORT_BATCH_ITEM_FAILURES=\"true\"\n\
+             STREAMBOT_FUNCTION_TIMEOUT=\"90\"\n"
         );
     }
 

@@ -120,7 +120,7 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
 
     let keep = if arguments.dry_run { Keep::Temporary } else { Keep::Files };
     let bundle = match &arguments.bundle {
-        Some(ready) => bundle::read(ready, service.function.architecture(), &values, keep)?,
+        Some(ready) => bundle::read(ready, &service.function, &values, keep)?,
         None => bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?,
     };
     let desired = Desired { bucket: arguments.change.bucket.as_deref(), ..desired(&service, &name, &values, &bundle) };

@@ -1,6 +1,9 @@
 //! The one clock an invocation reads: the time of day, the time that timers run on, and a cheap sign that some time has
 //! passed. In tests it is Tokio's clock, which can be paused and moved.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -71,6 +74,20 @@ impl Moment {
         // Once it has come, every look says so.
         self.last_tick = if has_come { None } else { tick };
         has_come
+    }
+
+    /// Runs a future for as long as the moment has not come; `None` if it comes first.
+    ///
+    /// It looks before each poll, and sets no timer: a future that computes between two polls is stopped at the second.
+    pub(crate) async fn before<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if self.has_come() {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(context).map(Some)
+        })
+        .await
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Context(Arc<Invocation>);
 struct Invocation {
     request_id: String,
     function_arn: String,
+    xray_trace_id: Option<String>,
     shard_id: Option<String>,
     deadline: SystemTime,
     /// The same deadline on the clock that timers run on.
@@ -45,12 +46,21 @@ impl Context {
         Self(Arc::new(Invocation {
             request_id,
             function_arn,
+            xray_trace_id: None,
             shard_id: None,
             deadline,
             deadline_instant: clock.now() + allotted,
             allotted,
             clock,
         }))
+    }
+
+    /// The same invocation, with the tracing header that Lambda gave it.
+    pub(crate) fn of_trace(mut self, xray_trace_id: Option<String>) -> Self {
+        if let Some(invocation) = Arc::get_mut(&mut self.0) {
+            invocation.xray_trace_id = xray_trace_id;
+        }
+        self
     }
 
     /// The same invocation, once its event has said which shard it is of.
@@ -69,6 +79,12 @@ impl Context {
     /// The ARN the function was invoked by; ends in the alias or version where the event source mapping names one.
     pub fn function_arn(&self) -> &str {
         &self.0.function_arn
+    }
+
+    /// The tracing header of AWS X-Ray, such as `Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1`;
+    /// `None` if Lambda did not give one.
+    pub fn xray_trace_id(&self) -> Option<&str> {
+        self.0.xray_trace_id.as_deref()
     }
 
     /// The shard the batch is of, such as `shardId-000000000000`; `None` for an event without records.

@@ -6,9 +6,16 @@ use std::fmt;
 
 use crate::json;
 use crate::record::Record;
+use crate::scope::{self, Scope};
 
-/// Logs a failed record, by its names and never by its data.
+/// How many failed records of one invocation have a log line each.
+const MAX_LOGGED_FAILURES: usize = 10;
+
+/// Logs a failed record, by its names and never by its data. After the first ones of an invocation they are only counted.
 pub(crate) fn log_failure(record: &Record, error: &(dyn std::error::Error + 'static)) {
+    if scope::current().is_some_and(|scope| scope.add_failure() >= MAX_LOGGED_FAILURES) {
+        return;
+    }
     tracing::error!(
         event_id = record.event_id(),
         partition_key = record.partition_key(),
@@ -16,6 +23,17 @@ pub(crate) fn log_failure(record: &Record, error: &(dyn std::error::Error + 'sta
         error = %Chain(error),
         "record failed"
     );
+}
+
+/// Logs how many failed records of the invocation have no line of their own.
+pub(crate) fn log_further_failures(scope: &Scope) {
+    let further = scope.failures().saturating_sub(MAX_LOGGED_FAILURES);
+    if further > 0 {
+        tracing::error!(
+            further,
+            "{further} more records failed: only the first {MAX_LOGGED_FAILURES} of an invocation are logged"
+        );
+    }
 }
 
 /// A panic, as an error with the panic's message.

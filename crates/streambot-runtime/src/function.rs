@@ -12,11 +12,12 @@ use tracing::Instrument;
 
 use crate::context::Context;
 use crate::event::{self, Batch};
-use crate::failure::{Chain, Panicked};
+use crate::failure::{Chain, Panicked, log_further_failures};
 use crate::handler::Handler;
-use crate::logs::LogObject;
+use crate::logs::{LogObject, invocation_span};
 use crate::metrics;
 use crate::response::{Outcome, Response};
+use crate::scope::{self, Scope};
 
 /// A handler with all it needs to answer invocations.
 pub(crate) struct Function<H> {
@@ -29,7 +30,7 @@ pub(crate) struct Function<H> {
 /// What came of one invocation.
 pub(crate) struct Finished {
     pub(crate) answer: Result<Response, Diagnostic>,
-    /// The metric line, without a line end.
+    /// The metric lines, without a line end after the last.
     pub(crate) metrics: String,
     pub(crate) log: LogObject,
 }
@@ -37,12 +38,13 @@ pub(crate) struct Finished {
 impl<H: Handler> Function<H> {
     /// Works on one event. Bad input and failures are answers, too: nothing here ends the process.
     pub(crate) async fn invoke(&self, body: Bytes, context: Context) -> Finished {
-        let span = tracing::info_span!("invocation", requestId = context.request_id());
-        self.work(body, context).instrument(span).await
+        let span = invocation_span(&context);
+        let active = scope::start(&context, &self.names.metric);
+        let scope = active.scope();
+        scope.run(self.work(body, context, scope.clone()).instrument(span)).await
     }
 
-    async fn work(&self, body: Bytes, mut context: Context) -> Finished {
-        metrics::handle_here();
+    async fn work(&self, body: Bytes, mut context: Context, scope: Scope) -> Finished {
         let clock = context.clock();
         let (started, arrived) = (clock.now(), clock.time_of_day());
         let mut last = None;
@@ -51,6 +53,7 @@ impl<H: Handler> Function<H> {
             Err(error) => Err(diagnostic("Function.EventUnreadable", &error)),
             Ok(batch) => {
                 numbers.records = batch.len();
+                numbers.user_records = batch.len();
                 numbers.iterator_age = iterator_age(&batch, arrived);
                 last = batch
                     .get(batch.len().wrapping_sub(1))
@@ -66,6 +69,7 @@ impl<H: Handler> Function<H> {
             numbers.failed = numbers.records;
         }
         numbers.duration = clock.now() - started;
+        log_further_failures(&scope);
         tracing::info!(
             records = numbers.records,
             failed = numbers.failed,
@@ -73,8 +77,11 @@ impl<H: Handler> Function<H> {
             "batch {}",
             if numbers.succeeded { "done" } else { "failed" }
         );
-        let metrics = metrics::invocation_line(&self.names, &numbers, &metrics::take(), clock.time_of_day());
-        Finished { answer, metrics, log: LogObject { context, last } }
+        let counts = scope.close();
+        metrics::warn_of_many(&counts);
+        let now = clock.time_of_day();
+        let metrics = metrics::invocation_lines(&self.names, &scope, &numbers, &counts, now);
+        Finished { answer, metrics, log: LogObject { context, scope, last } }
     }
 
     /// The response to an outcome, and the numbers that go with that very response.

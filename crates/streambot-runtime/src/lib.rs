@@ -130,6 +130,7 @@ pub mod metrics;
 mod record;
 mod response;
 mod runtime;
+mod scope;
 mod shutdown;
 pub mod testing;
 mod threads;

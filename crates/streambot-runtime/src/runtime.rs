@@ -23,9 +23,17 @@ use crate::{Error, logs, memory, metrics, shutdown};
 ///
 /// `init` runs once, before the first invocation: build clients there, and return the [handler](Handler).
 ///
-/// Before it, `.env` is read: its values are in [`Stack`], and in environment variables if the process has one thread
-/// then, as a plain `fn main` has. What the environment has already wins over the file. Then tracing is set up: by `AWS_LAMBDA_LOG_FORMAT` and
-/// `AWS_LAMBDA_LOG_LEVEL`, to stdout.
+/// Before it, `.env` is read: its values are in [`Stack`], and in environment variables if the process has only one thread,
+/// as it has at the start of `main`. A variable that the environment has already wins over the file.
+///
+/// Logging is set up then, to stdout: the format is that of `AWS_LAMBDA_LOG_FORMAT`, and the filter is `RUST_LOG`, which `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of
+/// the `log` crate and panics are lines of that log.
+///
+/// - A tracing subscriber, a logger of `log` or a panic hook that is set before `run` is respected. Lines of another
+///   subscriber are not copied to `LogBucket`.
+/// - A panic is logged once; with `RUST_BACKTRACE` set (and not `0`) its line has the field `backtrace`.
+/// - `STREAMBOT_LOG_UPLOAD_TIMEOUT_MS` is how long the upload of log lines to `LogBucket` may delay the next event, in
+///   milliseconds; 1000 by default.
 ///
 /// ```no_run
 /// use streambot_runtime::{Error, Record, each, run};
@@ -59,7 +67,7 @@ where
     memory::keep();
     let loaded = environment::load();
     let format = logs::Format::from_env();
-    logs::init(&format);
+    let lines = logs::init(&format);
     if environment::concurrent_invocations() {
         tracing::warn!(
             "AWS_LAMBDA_MAX_CONCURRENCY is over 1, and a Streambot function works on one invocation at a time: on Lambda \
@@ -85,7 +93,7 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match loaded {
-            Ok(_) => serve(init, &format).await,
+            Ok(_) => serve(init, &format, lines).await,
             Err(error) => Err(init_failed("Function.EnvironmentUnreadable", error.into()).await),
         }
     })
@@ -132,12 +140,12 @@ impl fmt::Debug for OutsideLambda {
     }
 }
 
-async fn serve<I, H>(init: I, format: &logs::Format) -> Result<(), Error>
+async fn serve<I, H>(init: I, format: &logs::Format, lines: logs::LineSource) -> Result<(), Error>
 where
     I: AsyncFnOnce() -> Result<H, Error>,
     H: Handler + 'static,
 {
-    let handler = match AssertUnwindSafe(init()).catch_unwind().await {
+    let handler = match logs::during_init(AssertUnwindSafe(async { init().await }).catch_unwind()).await {
         Ok(Ok(handler)) => handler,
         Ok(Err(error)) => return Err(init_failed("Function.InitFailed", error).await),
         Err(panic) => return Err(init_failed("Function.InitPanicked", Panicked::new(&*panic).into()).await),
@@ -150,7 +158,7 @@ where
         version: environment::published_version(),
         level: format.passing_level(),
     };
-    let uploads = Uploads::new(stack, names.clone()).await;
+    let uploads = Uploads::new(stack, names.clone(), lines).await;
     let function = Rc::new(Function { handler, names, report: environment::reports_batch_item_failures() });
     let deadlines = Rc::new(Deadlines::new(environment::function_timeout()));
     let exchange = Rc::new(Exchange::new());
@@ -164,7 +172,8 @@ where
             let clock = Clock::System;
             let deadline = deadlines.usable(context.deadline(), clock.time_of_day());
             let (request_id, function_arn) = (context.request_id.clone(), context.invoked_function_arn.clone());
-            let context = Context::new(request_id.clone(), function_arn, deadline, clock);
+            let context =
+                Context::new(request_id.clone(), function_arn, deadline, clock).of_trace(context.xray_trace_id.clone());
             let finished = function.invoke(body, context).await;
             logs::print(&finished.metrics);
             exchange.put_log(&request_id, finished.log);
@@ -191,7 +200,7 @@ fn body_missing(error: NoBody) -> Diagnostic {
 /// Tells Lambda why the function cannot start, and returns the error for `main` to end with.
 async fn init_failed(kind: &str, error: Error) -> Error {
     let message = Chain(&*error).to_string();
-    tracing::error!("the function cannot start: {message}");
+    tracing::error!(target: logs::FATAL, "the function cannot start: {message}");
     let body = serde_json::json!({ "errorType": kind, "errorMessage": message, "stackTrace": [] }).to_string();
     let report = async {
         let client = lambda_runtime_api_client::Client::builder().build()?;

@@ -27,7 +27,6 @@
 //! ```
 
 use std::borrow::Borrow;
-use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -254,8 +253,8 @@ pub async fn invoke<H: Handler>(handler: &H, event: impl Borrow<Event>) -> Answe
 /// Runs a handler on the bytes of an event, however broken; the [`Event`] says under which conditions.
 pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, conditions: &Event) -> Answer {
     let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = Format::default().subscriber(move || writer.clone());
+    let sink = lines.clone();
+    let subscriber = Format::text().subscriber(move |line: &str| sink.add(line));
     let function = Function {
         handler: ByReference(handler),
         names: metrics::Names { metric: "test".to_owned(), stack: "test".to_owned(), version: None, level: "INFO" },
@@ -271,7 +270,7 @@ pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, cond
         Ok(response) => Ok(json!(response)),
         Err(diagnostic) => Err(InvocationError { kind: diagnostic.error_type, message: diagnostic.error_message }),
     };
-    let metrics = serde_json::from_str(&finished.metrics).unwrap_or_default();
+    let metrics = finished.metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     Answer { answer, logs: lines.text(), metrics }
 }
 
@@ -298,7 +297,8 @@ pub fn decode(body: impl Into<Bytes>) -> Result<Batch, Error> {
 pub struct Answer {
     answer: Result<Value, InvocationError>,
     logs: String,
-    metrics: Value,
+    /// The metric lines.
+    metrics: Vec<Value>,
 }
 
 /// A failed invocation: all of its records are delivered again.
@@ -354,12 +354,12 @@ impl Answer {
 
     /// The value of a metric, by its name: your own, or one of [Streambot's](crate::metrics).
     pub fn metric(&self, name: &str) -> Option<f64> {
-        self.metrics.get(name)?.as_f64()
+        self.metrics.iter().find_map(|line| line.get(name)?.as_f64())
     }
 
     /// The value of the dimension `Status`: `Success` or `Error`.
     pub fn status(&self) -> &str {
-        self.metrics.get("Status").and_then(Value::as_str).unwrap_or_default()
+        self.metrics.iter().find_map(|line| line.get("Status")?.as_str()).unwrap_or_default()
     }
 }
 
@@ -367,8 +367,8 @@ impl Answer {
 #[cfg(test)]
 pub(crate) fn lines_of(work: impl FnOnce()) -> String {
     let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = Format::default().subscriber(move || writer.clone());
+    let sink = lines.clone();
+    let subscriber = Format::text().subscriber(move |line: &str| sink.add(line));
     tracing::subscriber::with_default(subscriber, work);
     lines.text()
 }
@@ -384,21 +384,14 @@ impl<H: Handler> Handler for ByReference<'_, H> {
 
 /// Log lines gathered in memory.
 #[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct Lines(Arc<Mutex<String>>);
 
 impl Lines {
+    fn add(&self, line: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_str(line);
+    }
+
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

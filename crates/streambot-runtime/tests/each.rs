@@ -125,6 +125,25 @@ async fn records_that_turn_slow_without_waiting_end_within_one_record_of_the_mar
     }
 }
 
+/// All of them wait, and then compute: whoever is next must not begin once the time is up.
+#[tokio::test(start_paused = true)]
+async fn records_that_wait_and_then_compute_end_within_one_record_of_the_margin() {
+    for concurrency in [1, 16] {
+        let handler = async |_line: Utf8| -> Result<(), Error> {
+            sleep(Duration::from_millis(1)).await;
+            block(2_000);
+            sleep(Duration::from_millis(1)).await;
+            block(2_000);
+            Ok(())
+        };
+        let event = records((0..32).map(|index| index.to_string())).timeout(Duration::from_secs(10));
+        let started = tokio::time::Instant::now();
+        let answer = invoke(&each(handler).concurrency(concurrency), &event).await;
+        let took = started.elapsed();
+        assert!(took <= Duration::from_millis(12_000), "{took:?}, {concurrency} at once: {}", answer.logs());
+    }
+}
+
 #[tokio::test]
 async fn background_tasks_run_beside_records_that_never_wait() {
     for concurrency in [1, 2] {

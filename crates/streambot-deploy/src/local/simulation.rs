@@ -3,17 +3,19 @@
 //! is told only by what goes in and comes out (`observer.rs`).
 
 mod adversary;
+mod consumer;
 mod observer;
 mod random;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use self::adversary::Run;
+use self::adversary::Adversary;
 use self::observer::Observer;
-use super::poller::{Action, Input, More, Outcome, Poller};
-use super::record::{Record, ShardId};
-use super::window::State;
+use super::poller::{Action, Input, More, Outcome, Poller, Settings};
+use super::record::{Batch, Record, ShardId};
+use super::window::{Frame, State};
 
 /// Steps that no run of this size needs; one that takes more does not come to an end.
 const MOST_STEPS: usize = 200_000;
@@ -21,24 +23,50 @@ const MOST_STEPS: usize = 200_000;
 /// Invocations in flight, by when they end.
 type Answers = BTreeMap<(u64, usize), (Outcome, Option<State>)>;
 
+/// What takes the function's place in a run.
+trait Function {
+    /// How an invocation that begins at `now` ends, the state it responds with, and how many milliseconds it takes.
+    fn invoke(&mut self, now: u64, batch: &Batch, window: Option<&Frame>) -> (Outcome, Option<State>, u64);
+
+    /// These records will not come again.
+    fn discarded(&mut self, _batch: &Batch) {}
+}
+
+/// What goes into a run beside the function.
+struct Workload {
+    settings: Settings,
+    /// The records, each with the time from which it can be read.
+    arrivals: Vec<(u64, Record)>,
+    /// When it is interrupted, if it is.
+    stops_at: Option<u64>,
+}
+
 /// Plays the run of a seed to its end.
 fn play(seed: u64) {
-    let mut run = Run::new(seed);
-    let mut poller = Poller::new(run.settings.clone(), &ShardId::numbered(0));
-    let mut observer = Observer::new(run.settings.clone(), &run.arrivals);
-    let mut supply = Supply::new(run.arrivals.iter().cloned().collect());
+    let (workload, mut adversary) = Adversary::new(seed);
+    drive(workload, &mut adversary);
+}
+
+/// Drives the poller through a workload with this function to the end.
+fn drive(workload: Workload, function: &mut impl Function) {
+    let Workload { settings, arrivals, mut stops_at } = workload;
+    let mut poller = Poller::new(settings.clone(), &ShardId::numbered(0));
+    let mut observer = Observer::new(settings, &arrivals);
+    let mut supply = Supply::new(arrivals.into());
     let mut answers = Answers::new();
     let mut now = adversary::START;
-    let mut stops_at = run.stops_at;
     for _ in 0..MOST_STEPS {
         supply.feed(now, &mut poller, &mut observer);
         match poller.next(now) {
             Action::Invoke { lane, batch, attempt, window } => {
                 observer.invoked(lane, &batch, attempt, window.as_ref());
-                let (outcome, state, duration) = run.answer(&batch, window.as_ref());
+                let (outcome, state, duration) = function.invoke(now, &batch, window.as_ref());
                 answers.insert((now + duration, lane), (outcome, state));
             }
-            Action::Discard(discard) => observer.discarded(now, &discard),
+            Action::Discard(discard) => {
+                observer.discarded(now, &discard);
+                function.discarded(&discard.batch);
+            }
             Action::WindowLost { lane, window } => observer.lost(now, lane, window),
             Action::Checkpoint(reached) => observer.checkpoint(&reached),
             Action::Wait { until } => {

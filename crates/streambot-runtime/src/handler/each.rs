@@ -199,16 +199,19 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
     async fn one_by_one(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
         let start_until = Moment::new(context.clock(), schedule.start_until);
         let mut progress = Progress::new(Checkpoint::in_sequence(batch.len()), start_until);
+        let mut drop_at = Moment::new(context.clock(), schedule.drop_at);
         let mut cutoff = std::pin::pin!(sleep_until(schedule.drop_at));
         while let Some(index) = progress.start() {
-            tokio::select! {
+            let done = tokio::select! {
                 biased;
-                done = self.one(batch, index, context) => progress.finish(index, done),
-                () = &mut cutoff => {
-                    progress.cut = true;
-                    break;
-                }
-            }
+                done = drop_at.before(self.one(batch, index, context)) => done,
+                () = &mut cutoff => None,
+            };
+            let Some(done) = done else {
+                progress.cut = true;
+                break;
+            };
+            progress.finish(index, done);
             // Records that are done without waiting leave the service's background tasks their turn.
             consume_budget().await;
         }
@@ -223,8 +226,12 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
         let progress = RefCell::new(Progress::new(checkpoint, start_until));
         let start = || progress.borrow_mut().start();
         let work = async || {
+            let mut drop_at = Moment::new(context.clock(), schedule.drop_at);
             while let Some(index) = start() {
-                let done = self.one(batch, index, context).await;
+                let Some(done) = drop_at.before(self.one(batch, index, context)).await else {
+                    progress.borrow_mut().cut = true;
+                    return;
+                };
                 progress.borrow_mut().finish(index, done);
                 // Records that are done without waiting leave the others their turn, too.
                 consume_budget().await;
@@ -277,7 +284,7 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
                     error = %Chain(error),
                     "record skipped: it cannot be decoded"
                 );
-                metrics::count("UndecodableRecords", 1);
+                metrics::count_own("UndecodableRecords", 1);
                 true
             }
         }

@@ -19,7 +19,7 @@ use crate::event::{Batch, WindowFrame};
 use crate::failure::Chain;
 use crate::record::Record;
 use crate::response::{Failures, Outcome};
-use crate::{Error, metrics};
+use crate::{Error, json, metrics};
 
 /// Over this many bytes of state Lambda ends a window early.
 const STATE_LIMIT: usize = 1 << 20;
@@ -147,7 +147,7 @@ where
             }
             return Ok(S::default());
         }
-        match (serde_json::from_str(json), &self.old_state) {
+        match (json::decode(json.as_bytes()), &self.old_state) {
             (Ok(state), _) => Ok(state),
             (Err(_), Some(migrate)) => migrate(serde_json::from_str(json)?),
             (Err(error), None) => {
@@ -159,7 +159,7 @@ where
                     "the window starts over: its state, from an older version of the function, no longer fits; give \
                      `on_old_state` to carry it over"
                 );
-                metrics::count("OldWindowStates", 1);
+                metrics::count_own("OldWindowStates", 1);
                 Ok(S::default())
             }
         }

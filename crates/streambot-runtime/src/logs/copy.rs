@@ -1,75 +1,33 @@
-//! The copy of log lines that goes to S3 after each answer, where the stack has a `LogBucket`. It knows how much is kept,
-//! under which key it goes, and that a failure to upload is no failure of the invocation.
+//! The copy of log lines that goes to S3 after each response, if the stack has a `LogBucket`.
+//!
+//! A failed upload is not a failure of the invocation: the lines are in CloudWatch Logs. They are kept, and put under
+//! their own invocation's key with the next upload. All uploads after one invocation share one timeout.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aws_config::BehaviorVersion;
-use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
-use aws_config::meta::region::ProvideRegion;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
-use super::LogObject;
+use super::breaker::Breaker;
+use super::client::{client, upload_timeout};
+use super::kept::{Dropped, Kept, Object};
+use super::{LineSource, LogObject, capture, invocation_span};
 use crate::environment::Stack;
 use crate::failure::Chain;
 use crate::{Error, metrics};
 
-/// How many bytes of an invocation's lines are kept for S3.
-const CAPTURE_LIMIT: usize = 4 << 20;
-
-/// The lines since the last upload. A process works on one invocation at a time, so there is one of it.
-static CAPTURE: Mutex<Capture> = Mutex::new(Capture { enabled: false, lines: Vec::new(), left_out: 0 });
-
-#[derive(Debug)]
-struct Capture {
-    enabled: bool,
-    lines: Vec<u8>,
-    /// Bytes of lines that were too many.
-    left_out: usize,
-}
-
-impl Capture {
-    fn add(&mut self, line: &[u8], limit: usize) {
-        if !self.enabled {
-            return;
-        }
-        // Once a line is left out so are all after it: what is kept has no gaps.
-        if self.left_out > 0 || self.lines.len() + line.len() > limit {
-            self.left_out += line.len();
-        } else {
-            self.lines.extend_from_slice(line);
-        }
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        let mut lines = std::mem::take(&mut self.lines);
-        let left_out = std::mem::take(&mut self.left_out);
-        if left_out > 0 {
-            let note = format!("[streambot: {left_out} more bytes of log lines are in CloudWatch Logs only]\n");
-            lines.extend_from_slice(note.as_bytes());
-        }
-        lines
-    }
-}
-
-fn capture() -> MutexGuard<'static, Capture> {
-    CAPTURE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps a line, where lines are kept.
-pub(super) fn add(line: &[u8]) {
-    capture().add(line, CAPTURE_LIMIT);
-}
-
 /// What is left of the deadline for Lambda's own bookkeeping after an upload.
 const RESERVE: Duration = Duration::from_millis(50);
 
-/// Where the lines go after each answer, if anywhere.
+/// Where the lines go after each response, if anywhere.
 pub(crate) struct Uploads {
     bucket: Option<Bucket>,
     prefix: String,
     names: metrics::Names,
+    timeout: Duration,
+    queue: Queue,
 }
 
 struct Bucket {
@@ -78,114 +36,164 @@ struct Bucket {
 }
 
 impl Uploads {
-    /// Builds the client, where there is a bucket; credentials and region are those Lambda gives the function.
-    pub(crate) async fn new(stack: Stack, names: metrics::Names) -> Self {
+    /// Builds the client, if there is a bucket.
+    pub(crate) async fn new(stack: Stack, names: metrics::Names, lines: LineSource) -> Self {
         let prefix = stack.log_prefix().unwrap_or_default();
-        let Some(name) = stack.log_bucket() else { return Self { bucket: None, prefix, names } };
-        capture().enabled = true;
-        Self { bucket: Some(Bucket { client: client().await, name }), prefix, names }
+        let timeout = upload_timeout();
+        let mut uploads = Self { bucket: None, prefix, names, timeout, queue: Queue::default() };
+        let Some(name) = stack.log_bucket() else { return uploads };
+        if lines == LineSource::Service {
+            tracing::warn!(
+                bucket = name,
+                "log lines are not uploaded to LogBucket: a tracing subscriber was set before `run`, and lines go only \
+                 where it sends them"
+            );
+            return uploads;
+        }
+        capture::enable();
+        uploads.bucket = Some(Bucket { client: client(timeout).await, name });
+        uploads
     }
 
-    /// Uploads the lines since the last time. That they cannot be is a warning and a metric, never a failed batch: they are
-    /// in CloudWatch Logs.
+    /// Uploads the lines of an invocation, and those that are kept.
     pub(crate) async fn upload(&self, log: LogObject) {
         let Some(bucket) = &self.bucket else { return };
-        let lines = capture().take();
-        if lines.is_empty() {
-            return;
-        }
-        let key = key(&self.prefix, &self.names.stack, &log);
-        let limit = log.context.remaining().saturating_sub(RESERVE);
-        if let Err(error) = bucket.put(&key, lines, limit).await {
-            tracing::warn!(key, error = %Chain(&*error), "failed to upload the invocation's log lines to S3");
-            super::print(&metrics::count_line(&self.names, "LogUploadFailures", SystemTime::now()));
+        let lines = log.scope.take_lines();
+        let request_id = log.context.request_id().to_owned();
+        let object = Object::new(key(&self.prefix, &self.names.stack, &log), request_id, lines.into());
+        let left = log.context.remaining().saturating_sub(RESERVE);
+        let put = async |object: &Object| bucket.put(object).await;
+        let upload = async {
+            for failure in self.queue.upload(object, self.timeout, left, put).await {
+                self.report(failure);
+            }
+        };
+        upload.instrument(invocation_span(&log.context)).await;
+    }
+
+    fn report(&self, failure: Failure) {
+        match failure {
+            Failure::Upload { object, error, kept, pause } => {
+                let pause_s = pause.map(|pause| pause.as_secs());
+                let error = Chain(&*error).to_string();
+                let key = object.key;
+                tracing::warn!(key, error, kept, pause_s, "failed to upload the invocation's log lines to S3");
+                let line = metrics::count_line(&self.names, &object.request_id, "LogUploadFailures", SystemTime::now());
+                super::print(&line);
+            }
+            Failure::Lost(Dropped { objects, bytes }) => tracing::warn!(
+                objects,
+                bytes,
+                "log lines that could not be uploaded to S3 are no longer kept for it; they are in CloudWatch Logs only"
+            ),
         }
     }
-}
-
-/// A client with what Lambda puts into the environment, and nothing else: the chain of all places where credentials may be
-/// elsewhere would make a function a good deal larger.
-async fn client() -> aws_sdk_s3::Client {
-    let https =
-        aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
-    let settings = aws_sdk_s3::config::Builder::new()
-        .behavior_version(BehaviorVersion::latest())
-        .region(EnvironmentVariableRegionProvider::new().region().await)
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        .http_client(https);
-    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| std::env::var(name).ok());
-    aws_sdk_s3::Client::from_conf(match endpoint {
-        Some(endpoint) => settings.endpoint_url(endpoint).build(),
-        None => settings.build(),
-    })
 }
 
 impl Bucket {
-    async fn put(&self, key: &str, lines: Vec<u8>, limit: Duration) -> Result<(), Error> {
+    async fn put(&self, object: &Object) -> Result<(), Error> {
         let put = self
             .client
             .put_object()
             .bucket(&self.name)
-            .key(key)
+            .key(&object.key)
             .content_type("text/plain; charset=utf-8")
-            .body(ByteStream::from(lines))
+            .body(ByteStream::from(object.lines.clone()))
             .send();
-        match tokio::time::timeout(limit, put).await {
-            Ok(answer) => answer.map(drop).map_err(Into::into),
-            Err(_) => Err(format!("no answer within the {} ms the invocation had left", limit.as_millis()).into()),
-        }
+        put.await.map(drop).map_err(Into::into)
     }
+}
+
+/// What went wrong with an upload.
+#[derive(Debug)]
+enum Failure {
+    /// One object could not be uploaded.
+    Upload {
+        object: Object,
+        error: Error,
+        /// How many objects wait for the next upload.
+        kept: usize,
+        /// For how long no upload is tried.
+        pause: Option<Duration>,
+    },
+    /// Objects were given up.
+    Lost(Dropped),
+}
+
+/// The objects to upload, and whether an upload is tried now.
+#[derive(Debug, Default)]
+struct Queue(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    kept: Kept,
+    breaker: Breaker,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an object, and puts objects from the oldest to the newest until one fails or the time is over: `cap`, or what
+    /// is `left` until the deadline. An upload begins only if it has at least a quarter of the cap.
+    async fn upload<P>(&self, newest: Object, cap: Duration, left: Duration, put: P) -> Vec<Failure>
+    where
+        P: AsyncFn(&Object) -> Result<(), Error>,
+    {
+        let end = Instant::now() + cap.min(left);
+        let mut failures = Vec::new();
+        if !newest.lines.is_empty() {
+            failures.extend(lost(self.state().kept.add(newest)));
+        }
+        while let Some(object) = self.next(end, cap / 4) {
+            let time = end.saturating_duration_since(Instant::now());
+            let error = match timeout(time, put(&object)).await {
+                Ok(Ok(())) => {
+                    self.state().breaker.succeed();
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(_) => format!("no answer within {} ms", time.as_millis()).into(),
+            };
+            let mut state = self.state();
+            let pause = state.breaker.fail(Instant::now());
+            let dropped = state.kept.fail(object.clone());
+            failures.push(Failure::Upload { object, error, kept: state.kept.len(), pause });
+            failures.extend(lost(dropped));
+            break;
+        }
+        failures
+    }
+
+    /// Takes the next object if there is time and no pause.
+    fn next(&self, end: Instant, min_time: Duration) -> Option<Object> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let allowed = end.saturating_duration_since(now) >= min_time && state.breaker.allows(now);
+        if allowed { state.kept.take() } else { None }
+    }
+}
+
+fn lost(dropped: Dropped) -> Option<Failure> {
+    (dropped.objects > 0).then_some(Failure::Lost(dropped))
 }
 
 /// The key of an invocation's log object: `<prefix>/<stack>/<shard>/<last sequence number>-<request id>.log`.
 ///
-/// The request id keeps a retry of the same records from overwriting the log of the attempt before.
+/// The request id keeps a retry of the same records from overwriting the log of the attempt before. An event without
+/// records, such as the last one of a window, has no sequence number; an event that could not be read has no shard.
 fn key(prefix: &str, stack: &str, log: &LogObject) -> String {
     let slash = if prefix.is_empty() { "" } else { "/" };
     let request_id = log.context.request_id();
-    match &log.last {
-        Some((shard, sequence_number)) => format!("{prefix}{slash}{stack}/{shard}/{sequence_number}-{request_id}.log"),
-        None => format!("{prefix}{slash}{stack}/no-shard/{request_id}.log"),
+    match (&log.last, log.context.shard_id()) {
+        (Some((shard, sequence_number)), _) => {
+            format!("{prefix}{slash}{stack}/{shard}/{sequence_number}-{request_id}.log")
+        }
+        (None, Some(shard)) => format!("{prefix}{slash}{stack}/{shard}/{request_id}.log"),
+        (None, None) => format!("{prefix}{slash}{stack}/no-shard/{request_id}.log"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Context;
-
-    #[test]
-    fn keys_begin_with_the_prefix_as_it_is_where_there_is_one() {
-        let log = |last: Option<(&str, &str)>| LogObject {
-            context: Context::new("id".to_owned(), String::new(), SystemTime::now(), crate::clock::Clock::System),
-            last: last.map(|(shard, number)| (shard.to_owned(), number.to_owned())),
-        };
-        let last = Some(("shardId-000000000000", "4954"));
-        assert_eq!(key("", "quakes", &log(last)), "quakes/shardId-000000000000/4954-id.log");
-        assert_eq!(key("logs", "quakes", &log(last)), "logs/quakes/shardId-000000000000/4954-id.log");
-        assert_eq!(key("a/b/", "quakes", &log(last)), "a/b//quakes/shardId-000000000000/4954-id.log", "as granted");
-        assert_eq!(key("logs", "quakes", &log(None)), "logs/quakes/no-shard/id.log");
-    }
-
-    #[test]
-    fn a_copy_that_grows_too_large_ends_with_what_is_missing() {
-        let mut capture = Capture { enabled: true, lines: Vec::new(), left_out: 0 };
-        for line in ["0123456789\n", "0123456789\n", "0123456789\n", "x\n"] {
-            capture.add(line.as_bytes(), 25);
-        }
-        let text = String::from_utf8(capture.take()).expect("lines are text");
-        assert_eq!(
-            text,
-            "0123456789\n0123456789\n[streambot: 13 more bytes of log lines are in CloudWatch Logs only]\n"
-        );
-        capture.add(b"next\n", 25);
-        assert_eq!(capture.take(), b"next\n", "the next invocation starts anew");
-    }
-
-    #[test]
-    fn without_a_bucket_nothing_is_kept() {
-        let mut capture = Capture { enabled: false, lines: Vec::new(), left_out: 0 };
-        capture.add(b"line\n", 100);
-        assert!(capture.take().is_empty());
-    }
-}
+mod tests;

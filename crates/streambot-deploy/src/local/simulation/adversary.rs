@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 
 use super::random::Random;
+use super::{Function, Workload};
 use crate::local::filter::{Constants, Filter, Patterns};
 use crate::local::poller::{Outcome, Settings};
 use crate::local::record::testing::record;
@@ -19,13 +20,8 @@ const DAY: u64 = 86_400_000;
 /// A state over what Lambda carries; one for all, since it is large.
 static TOO_LARGE: LazyLock<State> = LazyLock::new(|| State::new(&format!("\"{}\"", "x".repeat(1024 * 1024))));
 
-/// A run before it begins, and the function while it goes on.
-pub(super) struct Run {
-    pub(super) settings: Settings,
-    /// The records, each with the time from which it can be read.
-    pub(super) arrivals: Vec<(u64, Record)>,
-    /// When it is interrupted, if it is.
-    pub(super) stops_at: Option<u64>,
+/// A function that fails in every way a function can, by chance.
+pub(super) struct Adversary {
     /// Records that never succeed, and whether they bring an error rather than a report.
     poison: HashMap<String, bool>,
     /// How often, of a hundred invocations, something goes wrong without a reason.
@@ -35,8 +31,9 @@ pub(super) struct Run {
     random: Random,
 }
 
-impl Run {
-    pub(super) fn new(seed: u64) -> Run {
+impl Adversary {
+    /// The function of a seed, and what it is given to do.
+    pub(super) fn new(seed: u64) -> (Workload, Adversary) {
         let mut random = Random::new(seed);
         let settings = settings(&mut random);
         let arrivals = arrivals(&mut random, settings.maximum_record_age);
@@ -50,11 +47,12 @@ impl Run {
         let trouble = if random.percent(30) { 0 } else { random.within(1..=70) };
         let finals_fail = settings.maximum_record_age < DAY && random.percent(10);
         let stops_at = random.percent(10).then(|| START + random.within(0..=60_000));
-        Run { settings, arrivals, stops_at, poison, trouble, finals_fail, random }
+        (Workload { settings, arrivals, stops_at }, Adversary { poison, trouble, finals_fail, random })
     }
+}
 
-    /// How an invocation ends, the state it answers, and how long it takes.
-    pub(super) fn answer(&mut self, batch: &Batch, window: Option<&Frame>) -> (Outcome, Option<State>, u64) {
+impl Function for Adversary {
+    fn invoke(&mut self, _now: u64, batch: &Batch, window: Option<&Frame>) -> (Outcome, Option<State>, u64) {
         let duration = self.random.within(1..=5_000);
         let outcome = self.outcome(batch, window);
         let has_state = matches!(outcome, Outcome::Succeeded | Outcome::Reported { .. });
@@ -67,7 +65,9 @@ impl Run {
         let duration = if outcome == Outcome::FunctionError && self.random.percent(30) { 60_000 } else { duration };
         (outcome, state, duration)
     }
+}
 
+impl Adversary {
     fn outcome(&mut self, batch: &Batch, window: Option<&Frame>) -> Outcome {
         let random = &mut self.random;
         let is_final = window.is_some_and(|window| window.is_final);
@@ -97,7 +97,8 @@ impl Run {
     }
 }
 
-fn settings(random: &mut Random) -> Settings {
+/// The settings of an event source mapping; small numbers, so that every limit is met.
+pub(super) fn settings(random: &mut Random) -> Settings {
     let maximum_retry_attempts = random.percent(75).then(|| random.within(0..=4) as u32);
     // Endless retries of what never succeeds end with its age; a day of them would be long to play.
     let is_old_early = maximum_retry_attempts.is_none() || random.percent(40);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use self::finite::check_finite;
+use crate::json::{self, JsonRejection};
 
 /// Why a window's state cannot be handed to the window's next batch.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub(super) enum StateError {
     )]
     NotFinite,
     #[error("failed to write the window's state as JSON: what is written cannot be read back")]
-    Unreadable(#[source] serde_json::Error),
+    Unreadable(#[source] JsonRejection),
     #[error(
         "failed to write the window's state as JSON: what is written reads back as another state; look for fields that \
          are left out (`skip_serializing_if`) and get another value by default"
@@ -43,7 +44,7 @@ where
     let written = to_raw_value(state).map_err(StateError::NotWritten)?;
     let read: S = match written.get() {
         json if is_fresh(json) => S::default(),
-        json => serde_json::from_str(json).map_err(StateError::Unreadable)?,
+        json => json::decode(json.as_bytes()).map_err(StateError::Unreadable)?,
     };
     let again = to_raw_value(&read).map_err(StateError::NotWritten)?;
     if written.get() == again.get() || is_same(&written, &again) { Ok(written) } else { Err(StateError::Changed) }
