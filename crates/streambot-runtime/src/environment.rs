@@ -1,11 +1,15 @@
-//! Where a function's settings come from: the `.env` of its bundle, and the environment Lambda gives it. It knows the
-//! names of both; it refuses to know what the values are used for.
+//! The settings of a function: values of the `.env` in its bundle, and the environment variables that Lambda sets.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::Error;
+use crate::dotenv::{self, DotenvError, Values};
+use crate::threads;
+
+/// The values of `.env`, once it was read.
+static DOTENV: OnceLock<Values> = OnceLock::new();
 
 /// Set by a deploy (in `.env`) and by a local run: the event source mapping honours partial answers.
 const REPORT_BATCH_ITEM_FAILURES: &str = "STREAMBOT_REPORT_BATCH_ITEM_FAILURES";
@@ -14,53 +18,65 @@ const REPORT_BATCH_ITEM_FAILURES: &str = "STREAMBOT_REPORT_BATCH_ITEM_FAILURES";
 const FUNCTION_TIMEOUT: &str = "STREAMBOT_FUNCTION_TIMEOUT";
 const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
-/// Puts the values of `.env` into the process's environment; what is set there already wins.
+/// Reads `.env`, for [`variable`] and for code that reads environment variables itself.
 ///
-/// The file is looked for beside the executable's bundle (`LAMBDA_TASK_ROOT`), or in the working directory where that is
-/// not set. Having none is fine.
+/// The file is in the folder of the bundle (`LAMBDA_TASK_ROOT`), or in the working directory if that is not set. It need
+/// not exist.
 ///
-/// # Safety
+/// # Errors
 ///
-/// No other thread may be running: the environment is changed.
-pub(crate) unsafe fn load_dotenv() -> Result<(), Error> {
+/// If the file exists and cannot be read.
+pub(crate) fn load() -> Result<Loaded, DotenvError> {
     let folder = std::env::var_os("LAMBDA_TASK_ROOT").map(PathBuf::from).unwrap_or_default();
-    let path = folder.join(".env");
-    if !path.exists() {
-        return Ok(());
+    let values = dotenv::read(&folder.join(".env"))?;
+    let loaded = if values.is_empty() || set_variables(&values) { Loaded::Everywhere } else { Loaded::StackOnly };
+    DOTENV.get_or_init(|| values);
+    Ok(loaded)
+}
+
+/// Where the values of `.env` can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loaded {
+    /// In [`Stack`] and in the process's environment.
+    Everywhere,
+    /// Only in [`Stack`]: the process has other threads, which may be reading the environment.
+    StackOnly,
+}
+
+/// Sets those that are not set yet as variables of the process, if it has one thread. Returns whether it did.
+fn set_variables(values: &Values) -> bool {
+    if !threads::is_only_thread() {
+        return false;
     }
-    for (key, value) in read(&path)? {
-        if std::env::var_os(&key).is_none() {
-            // SAFETY: the caller promises that this is the only thread.
-            unsafe { std::env::set_var(key, value) };
+    for (name, value) in values {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: this thread is the only one of the process, so that no other one reads or changes the environment.
+            // The parser lets through neither NUL nor a name with `=`.
+            unsafe { std::env::set_var(name, value) };
         }
     }
-    Ok(())
+    true
 }
 
-/// A `.env` that cannot be read. Going on without its values would work on the wrong resources, or none.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to read the stack's values from {}", path.display())]
-struct DotenvError {
-    path: PathBuf,
-    source: dotenvy::Error,
-}
-
-fn read(path: &Path) -> Result<Vec<(String, String)>, DotenvError> {
-    let fail = |source| DotenvError { path: path.to_owned(), source };
-    dotenvy::from_path_iter(path).map_err(fail)?.map(|pair| pair.map_err(fail)).collect()
+/// The value of an environment variable, or of `.env` if the process does not have the variable.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    match std::env::var_os(name) {
+        Some(value) => value.into_string().ok(),
+        None => DOTENV.get()?.get(name).cloned(),
+    }
 }
 
 /// Whether partial answers are honoured. Where they are not, Lambda would take one for a success and lose the failed
 /// records.
 pub(crate) fn reports_batch_item_failures() -> bool {
-    std::env::var(REPORT_BATCH_ITEM_FAILURES).is_ok_and(|value| value == "true")
+    variable(REPORT_BATCH_ITEM_FAILURES).is_some_and(|value| value == "true")
 }
 
 /// The function's timeout, as a deploy left it; the contract's default if it did not.
 ///
 /// Lambda does not tell a function its timeout, but for the deadline of each invocation.
 pub(crate) fn function_timeout() -> Duration {
-    let seconds = std::env::var(FUNCTION_TIMEOUT).ok().and_then(|seconds| seconds.parse().ok());
+    let seconds = variable(FUNCTION_TIMEOUT).and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT_SECONDS))
 }
 
@@ -128,7 +144,7 @@ impl Stack {
     /// Any value of the stack: a parameter, the physical id of a resource, or an output. An empty one, as CloudFormation
     /// gives an optional parameter, is `None`.
     pub fn value(&self, key: &str) -> Option<String> {
-        std::env::var(key).ok().filter(|value| !value.is_empty())
+        variable(key).filter(|value| !value.is_empty())
     }
 }
 
@@ -143,18 +159,4 @@ pub(crate) fn missing_lambda_variables() -> BTreeSet<&'static str> {
     .into_iter()
     .filter(|name| std::env::var_os(name).is_none())
     .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dotenv_that_cannot_be_parsed_is_an_error_that_names_the_file() {
-        let path = std::env::temp_dir().join(format!("streambot-{}.env", std::process::id()));
-        std::fs::write(&path, "StackName=\"quakes\"\nnot a line\n").expect("a writable folder");
-        let error = read(&path).expect_err("the second line is no assignment");
-        std::fs::remove_file(&path).expect("the file is there");
-        assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
-    }
 }

@@ -113,8 +113,10 @@ mod aggregation;
 mod checkpoint;
 mod clock;
 mod context;
+mod dotenv;
 mod environment;
 mod event;
+mod exchange;
 mod failure;
 mod function;
 #[cfg(any(test, fuzzing))]
@@ -131,6 +133,7 @@ mod runtime;
 mod scope;
 mod shutdown;
 pub mod testing;
+mod threads;
 
 pub use context::Context;
 pub use environment::Stack;

@@ -1,24 +1,18 @@
-//! The glue between a [`Handler`] and `lambda_runtime`: the raw body in, the answer out, the metric line before the
-//! answer and the log upload after it. It knows the Runtime API's order of things; it refuses to know what is in a batch
-//! and what a handler does with it.
-//!
-//! `lambda_runtime` would parse the body into a value before a handler sees it. A [layer](RawBody) takes the bytes away
-//! first and leaves `null` behind; the payload type takes them back. So an event is decoded once, by Streambot.
+//! Runs a [`Handler`] with `lambda_runtime`: the raw body in, the response out, the metric line before the response and the
+//! log upload after it.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
-use lambda_runtime::{LambdaEvent, LambdaInvocation, Service};
-use serde::de::{Deserialize, Deserializer, IgnoredAny};
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::de::IgnoredAny;
 
 use crate::clock::Clock;
 use crate::context::{Context, Deadlines};
-use crate::environment::{self, Stack};
+use crate::environment::{self, Loaded, Stack};
+use crate::exchange::{Exchange, Invocations, NoBody};
 use crate::failure::{Chain, Panicked};
 use crate::function::Function;
 use crate::handler::Handler;
@@ -29,9 +23,11 @@ use crate::{Error, logs, memory, metrics, shutdown};
 ///
 /// `init` runs once, before the first invocation: build clients there, and return the [handler](Handler).
 ///
-/// Before it, `.env` is read into the environment and logging is set up, to stdout: the format is that of
-/// `AWS_LAMBDA_LOG_FORMAT`, and the filter is `RUST_LOG`, which `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of
-/// the `log` crate and panics are lines of that log.
+/// Before it, `.env` is read: its values are in [`Stack`], and in environment variables if the process has one thread
+/// then, as a plain `fn main` has. What the environment has already wins over the file.
+///
+/// Then logging is set up, to stdout: the format is that of `AWS_LAMBDA_LOG_FORMAT`, and the filter is `RUST_LOG`, which
+/// `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of the `log` crate and panics are lines of that log.
 ///
 /// - A tracing subscriber, a logger of `log` or a panic hook that is set before `run` is respected. Lines of another
 ///   subscriber are not copied to `LogBucket`.
@@ -55,8 +51,10 @@ use crate::{Error, logs, memory, metrics, shutdown};
 ///
 /// # Errors
 ///
-/// When it is not run by Lambda (or `streambot-deploy local`), when `.env` cannot be read, when `init` fails or panics
-/// (Lambda is told so, as an init error), and when the Runtime API goes away.
+/// - If it is not run by Lambda or `streambot-deploy local`.
+/// - If it is called within a Tokio runtime, such as that of `#[tokio::main]`; if `.env` cannot be read; if `init` fails or
+///   panics; if Lambda refuses the extension for [`on_shutdown`](crate::on_shutdown). Lambda receives these as init errors.
+/// - If the Runtime API fails.
 pub fn run<I, H>(init: I) -> Result<(), Error>
 where
     I: AsyncFnOnce() -> Result<H, Error>,
@@ -67,8 +65,7 @@ where
         return Err(OutsideLambda { missing: missing.into_iter().collect() }.into());
     }
     memory::keep();
-    // SAFETY: `run` is called by `main`, and no thread has been started yet: the Tokio runtime is built below.
-    let dotenv = unsafe { environment::load_dotenv() };
+    let loaded = environment::load();
     let format = logs::Format::from_env();
     let lines = logs::init(&format);
     if environment::concurrent_invocations() {
@@ -84,13 +81,46 @@ where
         );
     }
 
+    if matches!(loaded, Ok(Loaded::StackOnly)) {
+        tracing::warn!(
+            "the values of .env are in `Stack` but not in environment variables, which are safe to set only while the \
+             process has one thread: call `run` first in `main`"
+        );
+    }
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return Err(refuse("Function.WithinTokio", WithinTokio.into()));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        match dotenv {
-            Ok(()) => serve(init, &format, lines).await,
-            Err(error) => Err(init_failed("Function.EnvironmentUnreadable", error).await),
+        match loaded {
+            Ok(_) => serve(init, &format, lines).await,
+            Err(error) => Err(init_failed("Function.EnvironmentUnreadable", error.into()).await),
         }
     })
+}
+
+/// `run` was called within a Tokio runtime, which must not block the thread it is on.
+#[derive(thiserror::Error)]
+#[error(
+    "`streambot_runtime::run` starts a Tokio runtime of its own and must not be called within another one; remove \
+     `#[tokio::main]` and `async` from `main`: `fn main() -> Result<(), Error> {{ run(async || …) }}`"
+)]
+struct WithinTokio;
+
+/// `main` prints a returned error by `Debug`, and a person reads it.
+impl fmt::Debug for WithinTokio {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// Reports an init error from a thread of its own, because the current one is within a Tokio runtime.
+fn refuse(kind: &'static str, error: Error) -> Error {
+    let report = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(init_failed(kind, error)),
+        Err(unreported) => unreported.into(),
+    };
+    std::thread::spawn(report).join().unwrap_or_else(|panic| Panicked::new(&*panic).into())
 }
 
 /// The function was started by hand.
@@ -131,24 +161,40 @@ where
     let uploads = Uploads::new(stack, names.clone(), lines).await;
     let function = Rc::new(Function { handler, names, report: environment::reports_batch_item_failures() });
     let deadlines = Rc::new(Deadlines::new(environment::function_timeout()));
-    let service = lambda_runtime::service_fn(move |event: LambdaEvent<RawBody>| {
+    let exchange = Rc::new(Exchange::new());
+    let of_service = Rc::clone(&exchange);
+    let service = lambda_runtime::service_fn(move |event: LambdaEvent<IgnoredAny>| {
         let (function, deadlines) = (Rc::clone(&function), Rc::clone(&deadlines));
+        let exchange = Rc::clone(&of_service);
         async move {
-            let LambdaEvent { payload: RawBody(body), context } = event;
+            let LambdaEvent { context, .. } = event;
+            let body = exchange.take_body(&context.request_id).map_err(body_missing)?;
             let clock = Clock::System;
             let deadline = deadlines.usable(context.deadline(), clock.time_of_day());
             let (request_id, function_arn) = (context.request_id.clone(), context.invoked_function_arn.clone());
             let context =
-                Context::new(request_id, function_arn, deadline, clock).of_trace(context.xray_trace_id.clone());
+                Context::new(request_id.clone(), function_arn, deadline, clock).of_trace(context.xray_trace_id.clone());
             let finished = function.invoke(body, context).await;
             logs::print(&finished.metrics);
-            LAST.set(Some(finished.log));
+            exchange.put_log(&request_id, finished.log);
             finished.answer
         }
     });
-    let uploads = Rc::new(uploads);
-    let layer = tower::layer::layer_fn(|inner| Invocations { inner, uploads: Rc::clone(&uploads) });
-    shutdown::run_until_shutdown(lambda_runtime::Runtime::new(service).layer(layer).run()).await
+    let upload = Rc::new(async move |log: LogObject| uploads.upload(log).await);
+    let layer = tower::layer::layer_fn(|inner| {
+        let (exchange, upload) = (Rc::clone(&exchange), Rc::clone(&upload));
+        Invocations { inner, exchange, upload }
+    });
+    let hooks = match shutdown::register().await {
+        Ok(hooks) => hooks,
+        Err(error) => return Err(init_failed("Function.ShutdownHooksRefused", error).await),
+    };
+    hooks.run_after(lambda_runtime::Runtime::new(service).layer(layer).run()).await
+}
+
+fn body_missing(error: NoBody) -> Diagnostic {
+    tracing::error!("invocation failed: {error}");
+    Diagnostic { error_type: "Function.BodyMissing".to_owned(), error_message: error.to_string() }
 }
 
 /// Tells Lambda why the function cannot start, and returns the error for `main` to end with.
@@ -170,55 +216,4 @@ async fn init_failed(kind: &str, error: Error) -> Error {
         tracing::error!("Lambda could not be told: {}", Chain(&*unreported));
     }
     error
-}
-
-thread_local! {
-    /// The body on its way around `lambda_runtime`'s deserializer, which runs within the layer's own call.
-    static BODY: RefCell<Bytes> = const { RefCell::new(Bytes::new()) };
-    /// The log object of the invocation that was just answered.
-    static LAST: RefCell<Option<LogObject>> = const { RefCell::new(None) };
-}
-
-/// The bytes of an invocation's body, taken from where the [layer](Invocations) left them.
-struct RawBody(Bytes);
-
-impl<'de> Deserialize<'de> for RawBody {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer)?;
-        Ok(Self(BODY.take()))
-    }
-}
-
-/// Around each invocation: takes the raw body before, and uploads the log lines after the answer is posted and before
-/// the next event is asked for.
-struct Invocations<S> {
-    inner: S,
-    uploads: Rc<Uploads>,
-}
-
-impl<S> Service<LambdaInvocation> for Invocations<S>
-where
-    S: Service<LambdaInvocation, Response = (), Error = Error>,
-    S::Future: 'static,
-{
-    type Response = ();
-    type Error = Error;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<(), Error>>>>;
-
-    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut invocation: LambdaInvocation) -> Self::Future {
-        BODY.set(std::mem::replace(&mut invocation.body, Bytes::from_static(b"null")));
-        let answered = self.inner.call(invocation);
-        let uploads = Rc::clone(&self.uploads);
-        Box::pin(async move {
-            answered.await?;
-            if let Some(log) = LAST.take() {
-                uploads.upload(log).await;
-            }
-            Ok(())
-        })
-    }
 }

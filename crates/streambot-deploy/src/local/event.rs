@@ -15,6 +15,7 @@ pub(crate) const MAXIMUM_RECORDS_BYTES: usize = 6 * 1024 * 1024 - ENVELOPE_START
 const ENVELOPE_START: &str = r#"{"Records":["#;
 const ENVELOPE_END: &str = "]}";
 const PARTITION_KEY: &str = r#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"#;
+const NULL: &str = "null";
 const SEQUENCE_NUMBER: &str = r#","sequenceNumber":""#;
 const DATA: &str = r#"","data":""#;
 const ARRIVAL: &str = r#"","approximateArrivalTimestamp":"#;
@@ -48,7 +49,7 @@ impl EventWriter {
         let data = record.data.len().div_ceil(3) * 4;
         let arrival = (record.arrival / 1000).max(1).ilog10() as usize + 1 + ".000".len();
         let event_id = shard.as_str().len() + 1 + sequence_number;
-        let partition_key = quoted_len(&record.partition_key);
+        let partition_key = record.partition_key.as_deref().map_or(NULL.len(), quoted_len);
         let encryption_type =
             record.encryption_type.as_ref().map_or(0, |kind| ENCRYPTION_TYPE.len() + quoted_len(kind));
         FIXED
@@ -97,7 +98,10 @@ impl EventWriter {
     fn write_record(&self, event: &mut String, shard: &ShardId, record: &Record) {
         let sequence_number = record.sequence_number.as_str();
         event.push_str(PARTITION_KEY);
-        push_quoted(event, &record.partition_key);
+        match &record.partition_key {
+            Some(key) => push_quoted(event, key),
+            None => event.push_str(NULL),
+        }
         event.push_str(SEQUENCE_NUMBER);
         event.push_str(sequence_number);
         event.push_str(DATA);
@@ -157,7 +161,7 @@ mod tests {
     fn record(shard: &ShardId, partition_key: &str, data: &'static str, arrival: u64) -> Record {
         let mut record = Record {
             sequence_number: SequenceNumber::new("49590338271490256608559692538361571095921575989136588898"),
-            partition_key: partition_key.into(),
+            partition_key: Some(partition_key.into()),
             data: Bytes::from(data),
             arrival,
             encryption_type: None,
@@ -213,6 +217,18 @@ mod tests {
         assert_eq!(encrypted.encoded_len, two.len() - one.len());
         let event: serde_json::Value = serde_json::from_slice(&two).unwrap();
         assert_eq!(event["Records"][1]["kinesis"]["encryptionType"], "KMS");
+    }
+
+    #[test]
+    fn a_record_without_a_partition_key_has_null_and_is_measured_with_it() {
+        let shard = ShardId::numbered(0);
+        let mut without_key = Record { partition_key: None, ..record(&shard, "key", "a", 1_545_084_650_987) };
+        without_key.encoded_len = writer().encoded_len(&shard, &without_key);
+        let [one, two] =
+            [1, 2].map(|count| writer().write(&shard, &Batch::new(vec![without_key.clone(); count]), None));
+        assert_eq!(without_key.encoded_len, two.len() - one.len());
+        let event: serde_json::Value = serde_json::from_slice(&two).unwrap();
+        assert_eq!(event["Records"][1]["kinesis"]["partitionKey"], serde_json::Value::Null);
     }
 
     #[test]

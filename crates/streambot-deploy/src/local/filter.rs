@@ -99,7 +99,6 @@ impl Filter {
         let Constants { region, stream_arn, role_arn } = &self.constants;
         let texts = [
             ("kinesisSchemaVersion", "1.0"),
-            ("partitionKey", &record.partition_key),
             ("sequenceNumber", record.sequence_number.as_str()),
             ("eventSource", "aws:kinesis"),
             ("eventVersion", "1.0"),
@@ -112,7 +111,9 @@ impl Filter {
         let named = self.patterns.iter().flat_map(Pattern::keys);
         let mut metadata = Map::new();
         for key in named {
-            if let Some((_, text)) = texts.iter().find(|(name, _)| *name == key) {
+            if key == "partitionKey" {
+                metadata.insert(key.to_owned(), Value::from(record.partition_key.as_deref()));
+            } else if let Some((_, text)) = texts.iter().find(|(name, _)| *name == key) {
                 metadata.insert(key.to_owned(), Value::from(*text));
             } else if key == "approximateArrivalTimestamp" {
                 metadata.insert(key.to_owned(), Value::from(record.arrival as f64 / 1000.0));

@@ -175,6 +175,11 @@ fn the_keys_beside_the_data_can_be_asked_for() {
         assert!(passes(std::slice::from_ref(&pattern), b"{}"), "{pattern}");
     }
     assert!(!passes(&[json!({ "partitionKey": ["other"] })], b"{}"));
+
+    let without_key = Record { partition_key: None, ..testing::record(7, "key", 0) };
+    let passes = |pattern: Value| filter(&[pattern]).passes(&ShardId::numbered(6), &without_key);
+    assert!(passes(json!({ "partitionKey": [null] })));
+    assert!(!passes(json!({ "partitionKey": ["key", ""] })));
 }
 
 /// "If either field isn't in a valid JSON format, Lambda drops the message."

@@ -277,7 +277,8 @@ pub(crate) fn taken(record: aws_sdk_kinesis::types::Record, shard: &ShardId, eve
     let arrival = record.approximate_arrival_timestamp.and_then(|arrival| arrival.to_millis().ok());
     let mut taken = Record {
         sequence_number: SequenceNumber::new(&record.sequence_number),
-        partition_key: record.partition_key.unwrap_or_default().into(),
+        // A stream that distributes records by itself gives none.
+        partition_key: record.partition_key.filter(|key| !key.is_empty()).map(Into::into),
         data: Bytes::from(record.data.into_inner()),
         arrival: arrival.and_then(|arrival| u64::try_from(arrival).ok()).unwrap_or_default(),
         encryption_type: record
@@ -300,4 +301,24 @@ fn is_throttled<R>(error: &SdkError<GetRecordsError, R>) -> bool {
 
 fn seconds_now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use aws_sdk_kinesis::primitives::Blob;
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_a_stream_that_gives_no_key_has_none() {
+        let events = EventWriter::new("us-east-1", "arn:stream", "arn:role");
+        let key_of = |key: Option<&str>| {
+            let record = aws_sdk_kinesis::types::Record::builder().sequence_number("7").data(Blob::new("a"));
+            let record = record.set_partition_key(key.map(str::to_owned)).build().unwrap();
+            taken(record, &ShardId::numbered(0), &events).partition_key
+        };
+        assert_eq!(key_of(Some("key")).as_deref(), Some("key"));
+        assert_eq!([key_of(None), key_of(Some(""))], [None, None]);
+    }
 }

@@ -371,7 +371,7 @@ impl Poller {
         if is_filtered {
             self.counts.filtered = self.counts.filtered.map(|filtered| filtered + 1);
         } else {
-            let lane = self.lane_of(&record.partition_key);
+            let lane = self.lane_of(record.ordering_key());
             self.lanes[lane].push(now, record);
         }
     }
@@ -380,13 +380,13 @@ impl Poller {
         self.lanes.iter().any(Lane::is_in_flight)
     }
 
-    /// A partition key always maps to one lane, so its records keep their order while lanes run at once.
-    fn lane_of(&self, partition_key: &str) -> usize {
+    /// An ordering key always maps to one lane, so its records keep their order while lanes run at once.
+    fn lane_of(&self, ordering_key: &str) -> usize {
         if self.lanes.len() == 1 {
             return 0;
         }
         let mut hasher = DefaultHasher::new();
-        partition_key.hash(&mut hasher);
+        ordering_key.hash(&mut hasher);
         (hasher.finish() % self.lanes.len() as u64) as usize
     }
 

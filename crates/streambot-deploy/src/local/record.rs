@@ -78,8 +78,8 @@ impl fmt::Display for ShardId {
 pub(crate) struct Record {
     /// Where it stands in its shard.
     pub(crate) sequence_number: SequenceNumber,
-    /// What routed it to its shard and keeps it behind earlier records of the same key.
-    pub(crate) partition_key: Arc<str>,
+    /// What routed it to its shard and orders it; `None` if the stream distributed it without a key.
+    pub(crate) partition_key: Option<Arc<str>>,
     /// The bytes the producer put.
     pub(crate) data: Bytes,
     /// When it reached the stream, in milliseconds since the Unix epoch.
@@ -88,6 +88,13 @@ pub(crate) struct Record {
     pub(crate) encryption_type: Option<Arc<str>>,
     /// The bytes it takes in an event, encoded; what the 6 MB limit is measured by.
     pub(crate) encoded_len: usize,
+}
+
+impl Record {
+    /// Records that share it are sent in order: the partition key, or the record's own number if it does not have one.
+    pub(crate) fn ordering_key(&self) -> &str {
+        self.partition_key.as_deref().unwrap_or(self.sequence_number.as_str())
+    }
 }
 
 /// Consecutive records of one lane, sent in one invocation; cheap to clone and to cut.
@@ -142,7 +149,7 @@ pub(crate) mod testing {
     pub(crate) fn record(number: u64, partition_key: &str, arrival: u64) -> Record {
         Record {
             sequence_number: SequenceNumber::new(&number.to_string()),
-            partition_key: partition_key.into(),
+            partition_key: Some(partition_key.into()),
             data: Bytes::from(number.to_string()),
             arrival,
             encryption_type: None,
@@ -158,7 +165,7 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::batch;
+    use super::testing::{batch, record};
     use super::*;
 
     #[test]
@@ -175,6 +182,13 @@ mod tests {
         assert_eq!(rest.position("8"), None);
         assert_eq!(rest.position("09"), None);
         assert_eq!(rest.position(""), None);
+    }
+
+    #[test]
+    fn records_without_a_partition_key_are_not_ordered_among_each_other() {
+        let [first, second] = [1, 2].map(|number| Record { partition_key: None, ..record(number, "key", 0) });
+        assert_ne!(first.ordering_key(), second.ordering_key());
+        assert_eq!(record(1, "key", 0).ordering_key(), record(2, "key", 0).ordering_key());
     }
 
     #[test]

@@ -358,7 +358,7 @@ impl Stream {
         *last += 1;
         let mut record = Record {
             sequence_number: sequence_number(number, *last),
-            partition_key: partition_key.into(),
+            partition_key: Some(partition_key.into()),
             data,
             arrival: self.clock.now(),
             encryption_type: None,

@@ -122,7 +122,7 @@ pub(crate) fn batch_of(event: &str) -> Result<Batch, String> {
     }
     let records = records.into_iter().map(|Sent { kinesis }| Record {
         sequence_number: SequenceNumber::new(&kinesis.sequence_number),
-        partition_key: "".into(),
+        partition_key: None,
         data: Bytes::new(),
         arrival: 0,
         encryption_type: None,

@@ -230,7 +230,7 @@ impl Observer {
     fn order_of(&self, record: &Record) -> String {
         match self.settings.parallelization_factor {
             1 => "the shard".to_owned(),
-            _ => record.partition_key.to_string(),
+            _ => record.ordering_key().to_owned(),
         }
     }
 }
