@@ -1,6 +1,7 @@
 //! Log lines: to stdout in the format that Lambda's logging settings ask for, with a [copy] for S3.
 //!
-//! Stdout (CloudWatch Logs) is the durable copy: the one in S3 is cut at 4 MiB an invocation and says so.
+//! Stdout (CloudWatch Logs) is the durable copy: the one in S3 is cut at 4 MiB an invocation and
+//! says so.
 
 #[cfg(feature = "s3-logs")]
 mod breaker;
@@ -67,8 +68,8 @@ pub(crate) enum LineSource {
     Service,
 }
 
-/// Sends all events of `tracing`, all records of the `log` crate, and the messages of panics to stdout and to the copy.
-/// A subscriber or a logger that the service set before is left in place.
+/// Sends all events of `tracing`, all records of the `log` crate, and the messages of panics to
+/// stdout and to the copy. A subscriber or a logger that the service set before is left in place.
 pub(crate) fn init(format: &Format) -> LineSource {
     let source = match tracing::subscriber::set_global_default(format.subscriber(write_line)) {
         Ok(()) => LineSource::Streambot,
@@ -96,7 +97,8 @@ pub(crate) fn print(lines: &str) {
     write_stdout(format!("{lines}\n").as_bytes());
 }
 
-/// Stdout is where logs go: when it is gone there is nowhere left to say so, and records still have to be worked on.
+/// Stdout is where logs go: when it is gone there is nowhere left to say so, and records still have
+/// to be worked on.
 fn write_stdout(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     let _nowhere_to_report = stdout.write_all(bytes).and_then(|()| stdout.flush());

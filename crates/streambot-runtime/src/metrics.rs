@@ -17,9 +17,9 @@
 //! | `LogUploadFailures` | `StackName` | count | log objects that could not be written to S3 |
 //! | your own | `StackName` | count | whatever was given to [`count`] |
 //!
-//! The first line of an invocation has the stack's metric alone, so that nothing else can spoil it. The others follow, at
-//! most 100 in a line. Every line has the properties `timestamp`, `level` and `requestId`, and `xrayTraceId` if Lambda
-//! gave one.
+//! The first line of an invocation has the stack's metric alone, so that nothing else can spoil it.
+//! The others follow, at most 100 in a line. Every line has the properties `timestamp`, `level` and
+//! `requestId`, and `xrayTraceId` if Lambda gave one.
 //!
 //! [emf]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 
@@ -36,7 +36,7 @@ use line::{Directives, Line, Metric, Number};
 use crate::scope::{self, Counts, Scope};
 
 /// Names with a meaning of their own in a line.
-const RESERVED: [&str; 17] = [
+const RESERVED: [&str; 18] = [
     "_aws",
     "timestamp",
     "level",
@@ -54,19 +54,20 @@ const RESERVED: [&str; 17] = [
     "IteratorAge",
     "UndecodableRecords",
     "OldWindowStates",
+    "LogUploadFailures",
 ];
-/// Also a name of Streambot's, which only [`count_line`] writes.
-const LOG_UPLOAD_FAILURES: &str = "LogUploadFailures";
 const MAX_NAME_CHARACTERS: usize = 1_024;
 
-/// Adds `amount` to a metric of your own: its sum over the invocation is one value of the metric `name`, in the
-/// namespace `streambot` with the dimension `StackName`. A sum ends at `u64::MAX`.
+/// Adds `amount` to a metric of your own: its sum over the invocation is one value of the metric
+/// `name`, in the namespace `streambot` with the dimension `StackName`. A sum ends at `u64::MAX`.
 ///
-/// Names have 1 to 1,024 characters. A name that Streambot itself uses, and that of the stack's `MetricName`, is refused
-/// with a logged error. CloudWatch bills each name as a metric: a name must not contain an id.
+/// Names have 1 to 1,024 characters. A name that Streambot itself uses, and that of the stack's
+/// `MetricName`, is refused with a logged error. CloudWatch bills each name as a metric: a name
+/// must not contain an id.
 ///
-/// The count belongs to the invocation that calls it, on its own thread, in a task that it spawned, or in
-/// `spawn_blocking`. What is counted outside an invocation, at init for instance, belongs to the next one.
+/// The count belongs to the invocation that calls it, on its own thread, in a task that it spawned,
+/// or in `spawn_blocking`. What is counted outside an invocation, at init for instance, belongs to
+/// the next one.
 ///
 /// ```
 /// streambot_runtime::metrics::count("Alerts", 1);
@@ -74,13 +75,13 @@ const MAX_NAME_CHARACTERS: usize = 1_024;
 pub fn count(name: impl Into<Cow<'static, str>>, amount: u64) {
     let name = name.into();
     let too_long = name.len() > MAX_NAME_CHARACTERS && name.chars().count() > MAX_NAME_CHARACTERS;
-    if !name.is_empty() && !too_long && !RESERVED.contains(&&*name) && name != LOG_UPLOAD_FAILURES {
+    if !name.is_empty() && !too_long && !RESERVED.contains(&&*name) {
         scope::count(name, amount);
     } else if scope::logs_refusal_of(&name) {
         let shown: String = name.chars().take(100).collect();
         tracing::error!(
             metric = shown,
-            "metric not counted: a name has 1 to 1,024 characters and is none of {RESERVED:?}, {LOG_UPLOAD_FAILURES:?}"
+            "metric not counted: a name has 1 to 1,024 characters and is none of {RESERVED:?}"
         );
     }
 }
@@ -99,7 +100,8 @@ pub(crate) struct Names {
     pub(crate) stack: String,
     /// The published version of the function that runs; nothing for `$LATEST`.
     pub(crate) version: Option<String>,
-    /// The log level of the line: Lambda drops lines below the configured one, and metrics must not go with them.
+    /// The log level of the line: Lambda drops lines below the configured one, and metrics must not
+    /// go with them.
     pub(crate) level: &'static str,
 }
 
@@ -120,7 +122,8 @@ pub(crate) struct Invocation {
     pub(crate) iterator_age: Option<Duration>,
 }
 
-/// The metric lines of one invocation, without a line end after the last. The contract's metric is in the first line.
+/// The metric lines of one invocation, without a line end after the last. The contract's metric is
+/// in the first line.
 pub(crate) fn invocation_lines(
     names: &Names,
     scope: &Scope,

@@ -23,11 +23,11 @@ use crate::{Error, logs, memory, metrics, shutdown};
 ///
 /// `init` runs once, before the first invocation: build clients there, and return the [handler](Handler).
 ///
-/// Before it, `.env` is read: its values are in [`Stack`], and in environment variables if the process has only one thread,
-/// as it has at the start of `main`. A variable that the environment has already wins over the file.
+/// Before it, `.env` is read: its values are in [`Stack`], and in environment variables if the process has one thread
+/// then, as a plain `fn main` has. What the environment has already wins over the file.
 ///
-/// Logging is set up then, to stdout: the format is that of `AWS_LAMBDA_LOG_FORMAT`, and the filter is `RUST_LOG`, which `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of
-/// the `log` crate and panics are lines of that log.
+/// Then logging is set up, to stdout: the format is that of `AWS_LAMBDA_LOG_FORMAT`, and the filter is `RUST_LOG`, which
+/// `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of the `log` crate and panics are lines of that log.
 ///
 /// - A tracing subscriber, a logger of `log` or a panic hook that is set before `run` is respected. Lines of another
 ///   subscriber are not copied to `LogBucket`.

@@ -1,7 +1,9 @@
-//! The invocation that runs: its ids for log lines, its counts, how many failures it logged, and its lines for S3.
+//! The invocation that runs: its ids for log lines, its counts, how many failures it logged, and
+//! its lines for S3.
 //!
-//! Code that is called from anywhere (`metrics::count`, a log line) finds it with [`current`]. Several
-//! invocations can be active in one process: one for each worker, or one for each parallel test.
+//! Code that is called from anywhere (`metrics::count`, a log line) finds it with [`current`].
+//! Several invocations can be active in one process: one for each worker, or one for each parallel
+//! test.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -176,8 +178,8 @@ fn registry() -> MutexGuard<'static, Registry> {
 }
 
 impl Registry {
-    /// The most recent invocation of the runtime. A thread of none, or of one that runs no invocations, gets the only
-    /// active invocation there is.
+    /// The most recent invocation of the runtime. A thread of none, or of one that runs no
+    /// invocations, gets the only active invocation there is.
     fn find(&self, runtime: Option<Id>) -> Option<Scope> {
         let of_runtime = self.active.iter().rev().find(|active| runtime.is_some() && active.runtime == runtime);
         let found = match (of_runtime, runtime) {

@@ -99,14 +99,29 @@ impl Emulator {
         }
     }
 
-    /// The metric lines, in the order of the invocations.
+    /// The metrics of each invocation, in their order: all of its metric lines as one.
     pub fn metric_lines(&self) -> Vec<Value> {
-        let lines = self.printed();
-        lines
-            .lines()
-            .filter(|line| line.contains("\"_aws\""))
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        let printed = self.printed();
+        let lines = printed.lines().filter(|line| line.contains("\"_aws\""));
+        let mut invocations: Vec<Value> = Vec::new();
+        for line in lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            match invocations.iter_mut().find(|invocation| invocation["requestId"] == line["requestId"]) {
+                Some(invocation) => merge(invocation, line),
+                None => invocations.push(line),
+            }
+        }
+        invocations
+    }
+}
+
+/// Adds the values and the directives of a metric line to those of another.
+fn merge(invocation: &mut Value, mut line: Value) {
+    let directives = line["_aws"]["CloudWatchMetrics"].take();
+    if let (Some(all), Value::Array(further)) = (invocation["_aws"]["CloudWatchMetrics"].as_array_mut(), directives) {
+        all.extend(further);
+    }
+    if let (Some(invocation), Value::Object(line)) = (invocation.as_object_mut(), line) {
+        invocation.extend(line.into_iter().filter(|(key, _)| key != "_aws"));
     }
 }
 

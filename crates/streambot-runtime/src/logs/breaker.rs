@@ -1,4 +1,5 @@
-//! Decides whether an upload is tried: after failures in a row, uploads pause for a time that grows.
+//! Decides whether an upload is tried: after failures in a row, uploads pause for a time that
+//! grows.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ const MAX_FAILURES: u32 = 3;
 const MIN_PAUSE: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
-/// A circuit breaker. After a pause one trial is let through: its success ends the matter, its failure begins a pause
-/// that is twice as long.
+/// A circuit breaker. After a pause one trial is let through: its success ends the matter, its
+/// failure begins a pause that is twice as long.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,

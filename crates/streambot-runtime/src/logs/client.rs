@@ -32,8 +32,9 @@ fn parse_timeout(value: &str) -> Option<Duration> {
 
 /// A client whose every step ends within `timeout`.
 ///
-/// Credentials are those of the environment, or of a container's endpoint, which Lambda uses with SnapStart. The chain of
-/// all the other places where credentials may be would make a function a good deal larger.
+/// Credentials are those of the environment, or of a container's endpoint, which Lambda uses with
+/// SnapStart. The chain of all the other places where credentials may be would make a function a
+/// good deal larger.
 pub(super) async fn client(timeout: Duration) -> aws_sdk_s3::Client {
     let https =
         aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
@@ -71,8 +72,8 @@ fn timeouts(timeout: Duration) -> TimeoutConfig {
         .build()
 }
 
-/// One retry, for a connection that was closed while the sandbox was frozen. A failed upload is tried again after the
-/// next invocation.
+/// One retry, for a connection that was closed while the sandbox was frozen. A failed upload is
+/// tried again after the next invocation.
 fn retries() -> RetryConfig {
     RetryConfig::standard()
         .with_max_attempts(2)

@@ -1,7 +1,8 @@
 //! The copy of log lines that goes to S3 after each response, if the stack has a `LogBucket`.
 //!
-//! A failed upload is not a failure of the invocation: the lines are in CloudWatch Logs. They are kept, and put under
-//! their own invocation's key with the next upload. All uploads after one invocation share one timeout.
+//! A failed upload is not a failure of the invocation: the lines are in CloudWatch Logs. They are
+//! kept, and put under their own invocation's key with the next upload. All uploads after one
+//! invocation share one timeout.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -135,8 +136,9 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an object, and puts objects from the oldest to the newest until one fails or the time is over: `cap`, or what
-    /// is `left` until the deadline. An upload begins only if it has at least a quarter of the cap.
+    /// Adds an object, and puts objects from the oldest to the newest until one fails or the time
+    /// is over: `cap`, or what is `left` until the deadline. An upload begins only if it has at
+    /// least a quarter of the cap.
     async fn upload<P>(&self, newest: Object, cap: Duration, left: Duration, put: P) -> Vec<Failure>
     where
         P: AsyncFn(&Object) -> Result<(), Error>,
@@ -179,10 +181,12 @@ fn lost(dropped: Dropped) -> Option<Failure> {
     (dropped.objects > 0).then_some(Failure::Lost(dropped))
 }
 
-/// The key of an invocation's log object: `<prefix>/<stack>/<shard>/<last sequence number>-<request id>.log`.
+/// The key of an invocation's log object:
+/// `<prefix>/<stack>/<shard>/<last sequence number>-<request id>.log`.
 ///
-/// The request id keeps a retry of the same records from overwriting the log of the attempt before. An event without
-/// records, such as the last one of a window, has no sequence number; an event that could not be read has no shard.
+/// The request id keeps a retry of the same records from overwriting the log of the attempt before.
+/// An event without records, such as the last one of a window, has no sequence number; an event
+/// that could not be read has no shard.
 fn key(prefix: &str, stack: &str, log: &LogObject) -> String {
     let slash = if prefix.is_empty() { "" } else { "/" };
     let request_id = log.context.request_id();

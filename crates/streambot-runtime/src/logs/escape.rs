@@ -1,8 +1,10 @@
-//! Escaping of what is logged, so that data cannot begin a line, end a JSON string, or control a terminal.
+//! Escaping of what is logged, so that data cannot begin a line, end a JSON string, or control a
+//! terminal.
 
 use std::fmt::{self, Write};
 
-/// Writes text, with escapes for characters that a log viewer or a terminal could take as a command.
+/// Writes text, with escapes for characters that a log viewer or a terminal could take as a
+/// command.
 pub(super) struct TextWriter<'a>(pub(super) &'a mut String);
 
 impl Write for TextWriter<'_> {
@@ -47,8 +49,8 @@ pub(super) fn json_string(line: &mut String, value: impl fmt::Display) {
     line.push('"');
 }
 
-/// Control characters (C0, DEL, C1), the line and paragraph separators of Unicode, and the marks that change the
-/// direction in which text is shown.
+/// Control characters (C0, DEL, C1), the line and paragraph separators of Unicode, and the marks
+/// that change the direction in which text is shown.
 fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(

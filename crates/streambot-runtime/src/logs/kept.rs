@@ -1,4 +1,5 @@
-//! The log objects that wait for their upload: the last one, and those that could not be uploaded before.
+//! The log objects that wait for their upload: the last one, and those that could not be uploaded
+//! before.
 
 use std::collections::VecDeque;
 

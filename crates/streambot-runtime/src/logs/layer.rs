@@ -1,11 +1,13 @@
 //! The layer that writes one line for each event, as text or as JSON.
 //!
-//! A JSON line has Lambda's own names first: `timestamp`, `level`, `message`, `target`, `requestId` and `xrayTraceId`.
-//! The fields of the event follow, then those of the spans around it, from the inner to the outer.
-//! Each name occurs once: an event's field wins over a span's, and an inner span's over an outer span's.
-//! A field that has one of Lambda's own names is written as `fields.<name>`, such as `fields.level`.
+//! A JSON line has Lambda's own names first: `timestamp`, `level`, `message`, `target`, `requestId`
+//! and `xrayTraceId`. The fields of the event follow, then those of the spans around it, from the
+//! inner to the outer. Each name occurs once: an event's field wins over a span's, and an inner
+//! span's over an outer span's. A field that has one of Lambda's own names is written as
+//! `fields.<name>`, such as `fields.level`.
 //!
-//! A text line has the same parts, and the spans are before the target: `invocation{requestId="…"}: span{key=value}:`.
+//! A text line has the same parts, and the spans are before the target:
+//! `invocation{requestId="…"}: span{key=value}: target: message key=value`.
 
 use std::borrow::Cow;
 use std::fmt::Write;

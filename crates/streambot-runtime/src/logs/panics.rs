@@ -1,7 +1,9 @@
-//! The panic hook: a panic is a log line, with the backtrace as a field if `RUST_BACKTRACE` asks for one.
+//! The panic hook: a panic is a log line, with the backtrace as a field if `RUST_BACKTRACE` asks
+//! for one.
 //!
 //! A hook that the service set before [`run`](crate::run) is called after the line is written.
-//! Rust's default hook is not called: it would write the same message to standard error, which Lambda logs, too.
+//! Rust's default hook is not called: it would write the same message to standard error, which
+//! Lambda logs, too.
 
 use std::backtrace::Backtrace;
 use std::panic::{PanicHookInfo, set_hook, take_hook};
@@ -47,8 +49,9 @@ fn log(panic: &PanicHookInfo<'_>, with_backtrace: bool) {
     }
 }
 
-/// Whether both are the default hook. There is no way to ask for that, but the default hook has an address of its own.
-/// If the addresses differ against expectation, the message is written to standard error as well.
+/// Whether both are the default hook. There is no way to ask for that, but the default hook has an
+/// address of its own. If the addresses differ against expectation, the message is written to
+/// standard error as well.
 #[allow(ambiguous_wide_pointer_comparisons, reason = "functions without a state differ in the table only")]
 fn is_same(hook: &Hook, other: &Hook) -> bool {
     std::ptr::eq(&raw const **hook, &raw const **other)

@@ -1,4 +1,5 @@
-//! The format, the level and the filter of log lines, from Lambda's logging settings and `RUST_LOG`.
+//! The format, the level and the filter of log lines, from Lambda's logging settings and
+//! `RUST_LOG`.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>
 
@@ -59,8 +60,9 @@ impl Level {
 }
 
 impl Format {
-    /// The format of `AWS_LAMBDA_LOG_FORMAT` (`JSON`, else text), with the filter of `RUST_LOG`, which
-    /// `AWS_LAMBDA_LOG_LEVEL` caps. Without `RUST_LOG`, Lambda's level is the filter, else `INFO`.
+    /// The format of `AWS_LAMBDA_LOG_FORMAT` (`JSON`, else text), with the filter of `RUST_LOG`,
+    /// which `AWS_LAMBDA_LOG_LEVEL` caps. Without `RUST_LOG`, Lambda's level is the filter, else
+    /// `INFO`.
     pub(crate) fn from_env() -> Self {
         let variable = |name| crate::environment::variable(name).unwrap_or_default();
         Self::parse(&variable("AWS_LAMBDA_LOG_FORMAT"), &variable("AWS_LAMBDA_LOG_LEVEL"), &variable("RUST_LOG"))
@@ -90,7 +92,8 @@ impl Format {
         }
     }
 
-    /// A level that is never below the configured one, so that Lambda never drops the line that carries it.
+    /// A level that is never below the configured one, so that Lambda never drops the line that
+    /// carries it.
     pub(crate) fn passing_level(&self) -> &'static str {
         match self.level {
             Level::Trace | Level::Debug | Level::Info => "INFO",
@@ -125,8 +128,8 @@ impl Format {
     }
 }
 
-/// The directives of `RUST_LOG`, none of them less severe than `cap`. Unless one of them is about Streambot, its errors
-/// and warnings pass.
+/// The directives of `RUST_LOG`, none of them less severe than `cap`. Unless one of them is about
+/// Streambot, its errors and warnings pass.
 fn capped(targets: &Targets, cap: LevelFilter) -> Targets {
     let names_runtime =
         targets.default_level().is_some() || targets.iter().any(|(target, _)| RUNTIME.starts_with(target));

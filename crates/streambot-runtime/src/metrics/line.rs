@@ -1,4 +1,5 @@
-//! One line of embedded metric format, written straight from its parts, as there are two or more for each invocation.
+//! One line of embedded metric format, written straight from its parts, as there are two or more
+//! for each invocation.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,8 @@ use crate::logs::rfc3339;
 const NAMESPACE: &str = "streambot";
 /// CloudWatch takes at most this many metrics in one directive.
 const MAX_METRICS: usize = 100;
-/// What the metrics of a line may take. CloudWatch Logs splits lines of 256 KB, and a part is not a metric line.
+/// What the metrics of a line may take. CloudWatch Logs splits lines of 256 KB, and a part is not a
+/// metric line.
 const MAX_METRIC_BYTES: usize = 128 << 10;
 
 pub(super) struct Line<'a> {
@@ -69,7 +71,8 @@ impl<'a> Metric<'a> {
         Self { name, unit: "Count", value: Number::Whole(amount) }
     }
 
-    /// How many bytes it takes at most: its name twice, each character of it as an escape at the worst.
+    /// How many bytes it takes at most: its name twice, each character of it as an escape at the
+    /// worst.
     fn max_bytes(&self) -> usize {
         const BESIDE_NAME: usize = r#"{"Name":"","Unit":"Milliseconds"},"":18446744073709551615,"#.len();
         let escaped: usize = self.name.bytes().map(|byte| if byte < b' ' { 6 } else { 2 }).sum();

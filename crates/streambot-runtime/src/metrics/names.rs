@@ -1,4 +1,5 @@
-//! The number of metric names that a function uses: each is billed, so a number that grows is warned about.
+//! The number of metric names that a function uses: each is billed, so a number that grows is
+//! warned about.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

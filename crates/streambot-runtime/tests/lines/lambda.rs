@@ -1,7 +1,9 @@
-//! A model of what Lambda does with the lines of a function whose log format is JSON. It shares no code with the crate.
+//! A model of what Lambda does with the lines of a function whose log format is JSON. It shares no
+//! code with the crate.
 //!
-//! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>: a line that is not JSON, or has
-//! no valid `timestamp`, or no valid `level`, is taken for `INFO`, and lines below the function's level are dropped.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>:
+//! a line that is not JSON, or has no valid `timestamp`, or no valid `level`, is taken for `INFO`,
+//! and lines below the function's level are dropped.
 
 use serde_json::Value;
 

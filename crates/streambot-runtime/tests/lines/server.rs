@@ -1,4 +1,5 @@
-//! A small HTTP server for one test: enough of HTTP for the clients of the AWS SDK and of `lambda_runtime`.
+//! A small HTTP server for one test: enough of HTTP for the clients of the AWS SDK and of
+//! `lambda_runtime`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

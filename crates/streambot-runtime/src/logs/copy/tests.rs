@@ -128,7 +128,8 @@ fn log(request_id: &str, shard: Option<&str>, number: Option<&str>) -> LogObject
     LogObject { context, scope, last }
 }
 
-/// The resource that the policy of a stack's template lets the function write to, for these parameters.
+/// The resource that the policy of a stack's template lets the function write to, for these
+/// parameters.
 fn granted(bucket: &str, prefix: &str) -> String {
     let template = streambot_infra::Streambot::new().template().build().expect("a template");
     let template = serde_json::to_value(template).expect("JSON");
