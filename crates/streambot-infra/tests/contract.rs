@@ -192,8 +192,23 @@ fn what_holds_data_outlives_the_stack() {
 }
 
 /// What a role may do, one line an action and resource, and the condition there is.
+///
+/// Rights that it does not read must not exist: those of managed policies, and of policies that several roles share.
 fn rights(template: &Json, role: &str) -> Vec<String> {
     let properties = &template["Resources"][role]["Properties"];
+    let known = ["AssumeRolePolicyDocument", "Path", "Policies"];
+    assert!(names(properties).iter().all(|name| known.contains(name)), "{role}: {:?}", names(properties));
+    for (logical_id, resource) in template["Resources"].as_object().unwrap() {
+        match resource["Type"].as_str().unwrap() {
+            "AWS::IAM::Policy" => {
+                let properties = &resource["Properties"];
+                assert_eq!(properties["Roles"].as_array().map(Vec::len), Some(1), "{logical_id}");
+                let known = ["PolicyDocument", "PolicyName", "Roles"];
+                assert!(names(properties).iter().all(|name| known.contains(name)), "{logical_id}");
+            }
+            other => assert!(!other.starts_with("AWS::IAM::") || other == "AWS::IAM::Role", "{logical_id}: {other}"),
+        }
+    }
     let inline = properties["Policies"].as_array().unwrap().iter().map(|policy| &policy["PolicyDocument"]);
     let attached = template["Resources"].as_object().unwrap().values().filter(|resource| {
         resource["Type"] == "AWS::IAM::Policy" && resource["Properties"]["Roles"] == json!([{ "Ref": role }])
@@ -203,6 +218,8 @@ fn rights(template: &Json, role: &str) -> Vec<String> {
         assert_eq!(document["Version"], "2012-10-17", "{role}");
         for statement in document["Statement"].as_array().unwrap() {
             assert_eq!(statement["Effect"], "Allow", "{role}");
+            let known = ["Action", "Condition", "Effect", "Resource"];
+            assert!(names(statement).iter().all(|name| known.contains(name)), "{role}: {statement}");
             for action in statement["Action"].as_array().unwrap() {
                 for resource in statement["Resource"].as_array().unwrap() {
                     let condition = statement.get("Condition").map(|condition| format!(" if {condition}"));

@@ -101,6 +101,38 @@ impl Event {
         &buffer[range]
     }
 
+    /// The bytes of its buffers.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.body.len() + self.arena.len()
+    }
+
+    /// An event of one of the records, in buffers as small as that record.
+    pub(crate) fn only(&self, index: usize) -> Event {
+        let entry = self.entry(index);
+        let mut arena = Vec::new();
+        let mut copy = |span: Span| {
+            let start = arena.len() as u32;
+            arena.extend_from_slice(self.bytes(span));
+            Span { start, end: arena.len() as u32 }
+        };
+        let entry = Entry {
+            data: copy(entry.data),
+            partition_key: entry.partition_key.map(&mut copy),
+            explicit_hash_key: entry.explicit_hash_key.map(&mut copy),
+            sequence_number: copy(entry.sequence_number),
+            event_id: copy(entry.event_id),
+            ..entry.clone()
+        };
+        Event {
+            body: Bytes::new(),
+            arena: arena.into_boxed_slice().into(),
+            entries: vec![entry],
+            source_arn: self.source_arn.clone(),
+            is_unpacked: self.is_unpacked,
+        }
+    }
+
     fn place(&self, span: Span) -> (&Bytes, Range<usize>) {
         let (start, end, body) = (span.start as usize, span.end as usize, self.body.len());
         if start < body { (&self.body, start..end) } else { (&self.arena, start - body..end - body) }

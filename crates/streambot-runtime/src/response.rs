@@ -3,11 +3,14 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
 
+mod failures;
+
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+pub use self::failures::Failures;
 use crate::record::Record;
 
 /// What a handler made of a batch.
@@ -62,71 +65,6 @@ impl Outcome {
     /// Whether the response may be counted as a success: every record is done, or the deadline cut the batch and none failed.
     pub(crate) fn is_success(&self) -> bool {
         self.failed == 0 && (self.retry_from.is_none() || self.cut.is_some())
-    }
-}
-
-/// The records of a batch that a [`batch`](crate::batch) handler could not work on.
-///
-/// Lambda delivers again from the first of them on, whatever came of the records after it.
-///
-/// ```
-/// # use streambot_runtime::{Batch, Failures};
-/// # fn failures(batch: &Batch) -> Failures {
-/// let mut failures = Failures::new();
-/// for record in batch {
-///     if record.data().len() > 1_000 {
-///         failures.push(record);
-///     }
-/// }
-/// # failures
-/// # }
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct Failures {
-    pub(crate) records: Vec<Record>,
-}
-
-impl Failures {
-    /// No failures yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a record of the batch; a record of another batch fails the whole invocation.
-    pub fn push(&mut self, record: Record) {
-        if !self.records.contains(&record) {
-            self.records.push(record);
-        }
-    }
-
-    /// Whether no record has failed.
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// How many records have failed.
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-}
-
-impl From<()> for Failures {
-    fn from((): ()) -> Self {
-        Self::new()
-    }
-}
-
-impl Extend<Record> for Failures {
-    fn extend<I: IntoIterator<Item = Record>>(&mut self, records: I) {
-        records.into_iter().for_each(|record| self.push(record));
-    }
-}
-
-impl FromIterator<Record> for Failures {
-    fn from_iter<I: IntoIterator<Item = Record>>(records: I) -> Self {
-        let mut failures = Self::new();
-        failures.extend(records);
-        failures
     }
 }
 

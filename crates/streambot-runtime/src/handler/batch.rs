@@ -134,17 +134,18 @@ impl Readable {
 
     /// What came of the batch, given the failures its handler reports.
     pub(super) fn outcome(self, failures: Failures) -> Result<Outcome, Error> {
-        if let Some(foreign) = failures.records.iter().find(|record| !self.batch.owns(record)) {
+        let foreign = || failures.records().find(|record| !self.batch.owns(record));
+        if let Some(foreign) = failures.foreign().or_else(foreign) {
             return Err(ForeignRecord { event_id: foreign.event_id().to_owned() }.into());
         }
-        for record in &failures.records {
-            log_failure(record, &Reported);
+        for record in failures.records() {
+            log_failure(&record, &Reported);
         }
         let user_records = Some(self.batch.len());
-        let mut failed: Vec<usize> = failures.records.iter().chain(&self.fault).map(Record::kinesis_index).collect();
-        failed.sort_unstable();
+        let reported = failures.records().map(|record| record.kinesis_index());
+        let mut failed: Vec<usize> = reported.chain(self.fault.as_ref().map(Record::kinesis_index)).collect();
         failed.dedup();
-        let retry_from = failures.records.into_iter().min_by_key(Record::index).or(self.fault);
+        let retry_from = failures.records().next().or(self.fault);
         Ok(Outcome { retry_from, failed: failed.len(), user_records, ..Outcome::done() })
     }
 }

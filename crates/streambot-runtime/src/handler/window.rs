@@ -224,7 +224,7 @@ where
         while checkpoint > 0 {
             let records = batch.prefix(checkpoint);
             let (state, failures) = self.call(&records, &frame, context).await?;
-            match failures.records.iter().filter(|record| records.owns(record)).map(Record::index).min() {
+            match failures.records().find(|record| records.owns(record)).map(|record| record.index()) {
                 None => return Ok((Some(state::encode(&state)?), checkpoint)),
                 // What failed only now: its state is asked for in turn.
                 Some(failed) => checkpoint = batch.start_of_record(failed),

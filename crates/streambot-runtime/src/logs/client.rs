@@ -19,7 +19,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long uploads may take after one invocation: `STREAMBOT_LOG_UPLOAD_TIMEOUT_MS`, or 1 s.
 pub(super) fn upload_timeout() -> Duration {
-    let Ok(value) = std::env::var(TIMEOUT_VARIABLE) else { return DEFAULT_TIMEOUT };
+    let Some(value) = crate::environment::variable(TIMEOUT_VARIABLE) else { return DEFAULT_TIMEOUT };
     parse_timeout(&value).unwrap_or_else(|| {
         tracing::warn!(value, "{TIMEOUT_VARIABLE} is not a number of milliseconds from 1 up: 1000 is used");
         DEFAULT_TIMEOUT
@@ -45,7 +45,7 @@ pub(super) async fn client(timeout: Duration) -> aws_sdk_s3::Client {
         .timeout_config(timeouts(timeout))
         .retry_config(retries())
         .http_client(https);
-    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| std::env::var(name).ok());
+    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().find_map(crate::environment::variable);
     aws_sdk_s3::Client::from_conf(match endpoint {
         Some(endpoint) => settings.endpoint_url(endpoint).build(),
         None => settings.build(),

@@ -64,7 +64,7 @@ impl Format {
     /// which `AWS_LAMBDA_LOG_LEVEL` caps. Without `RUST_LOG`, Lambda's level is the filter, else
     /// `INFO`.
     pub(crate) fn from_env() -> Self {
-        let variable = |name| std::env::var(name).unwrap_or_default();
+        let variable = |name| crate::environment::variable(name).unwrap_or_default();
         Self::parse(&variable("AWS_LAMBDA_LOG_FORMAT"), &variable("AWS_LAMBDA_LOG_LEVEL"), &variable("RUST_LOG"))
     }
 
