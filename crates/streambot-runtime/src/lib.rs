@@ -44,8 +44,8 @@
 //! records would be lost.
 //!
 //! **Deadline.** Some time [before the timeout](Each::deadline_margin) no further record is started and the rest is left to
-//! the next invocation, so that a slow batch makes progress. Where not one record could be done the invocation fails, so
-//! that retries count.
+//! the next invocation, so that a slow batch makes progress. If the first Kinesis record of the batch is not done by then,
+//! there is no progress, and the invocation fails: retries count, and the alarm fires.
 //!
 //! **Aggregated records** of the Kinesis Producer Library are unpacked: each user record comes with its own partition key
 //! and a [place in its aggregate](Record::sub_sequence_number). They share one sequence number, so a failure of one brings

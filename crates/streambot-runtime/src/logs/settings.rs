@@ -14,7 +14,7 @@ use super::layer::Lines;
 const RUNTIME: &str = "streambot_runtime";
 
 /// The level and format of log lines.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Format {
     json: bool,
     level: Level,

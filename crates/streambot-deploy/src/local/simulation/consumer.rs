@@ -301,6 +301,8 @@ impl Users {
     fn put(&mut self, random: &mut Random, sequence_number: u64, arrival: u64, trouble: Option<u64>) -> Record {
         let key = random.within(0..=4).to_string();
         let is_aggregate = random.percent(30);
+        // A stream that distributes records by itself gives them no key.
+        let has_key = is_aggregate || random.percent(85);
         let count = if is_aggregate { random.count(1..=5) } else { 1 };
         let mut aggregate = Aggregate::default();
         let (mut numbers, mut data) = (Vec::new(), Vec::new());
@@ -313,14 +315,16 @@ impl Users {
             let user_key = if is_aggregate { format!("{key}-{}", random.within(0..=2)) } else { key.clone() };
             aggregate.push(&user_key, &data);
             self.behaviours.push(behaviour);
-            self.keys.push(Some(user_key));
+            self.keys.push(has_key.then_some(user_key));
             numbers.push(number);
         }
         if is_aggregate {
             data = aggregate.seal();
         }
         self.packed.push(numbers);
-        Record { data: Bytes::from(data), ..record(sequence_number, &key, arrival) }
+        let record = record(sequence_number, &key, arrival);
+        let partition_key = record.partition_key.clone().filter(|_| has_key);
+        Record { data: Bytes::from(data), partition_key, ..record }
     }
 }
 
