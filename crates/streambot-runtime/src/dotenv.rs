@@ -1,4 +1,5 @@
-//! The file `.env` of a function's bundle. Its values can be secret, so that errors name the file and the line only.
+//! The file `.env` of a function's bundle. Its values can be secret, so that errors name the file
+//! and the line only.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,7 +11,8 @@ use std::rc::Rc;
 /// The values of a `.env`. If a name occurs twice, the later value wins.
 pub(crate) type Values = BTreeMap<String, String>;
 
-/// A `.env` that cannot be read. To go on without its values would be to work on the wrong resources, or on none.
+/// A `.env` that cannot be read. To go on without its values would be to work on the wrong
+/// resources, or on none.
 #[derive(thiserror::Error)]
 #[error("failed to read {}{}: {problem}", path.display(), at_line(.line))]
 pub(crate) struct DotenvError {
@@ -84,7 +86,8 @@ fn parse(bytes: &[u8]) -> Result<Values, (usize, Problem)> {
     })
 }
 
-/// Gives one line at most to each reader's call, and counts them: errors of `dotenvy` do not say where they are.
+/// Gives one line at most to each reader's call, and counts them: errors of `dotenvy` do not say
+/// where they are.
 struct Lines<'a> {
     rest: &'a [u8],
     /// The line that was read last, counted from 1.

@@ -1,4 +1,5 @@
-//! The settings of a function: values of the `.env` in its bundle, and the environment variables that Lambda sets.
+//! The settings of a function: values of the `.env` in its bundle, and the environment variables
+//! that Lambda sets.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use crate::threads;
 /// The values of `.env`, once it was read.
 static DOTENV: OnceLock<Values> = OnceLock::new();
 
-/// Set by a deploy (in `.env`) and by a local run: the event source mapping honours partial answers.
+/// Set by a deploy (in `.env`) and by a local run: the event source mapping honours partial
+/// answers.
 const REPORT_BATCH_ITEM_FAILURES: &str = "STREAMBOT_REPORT_BATCH_ITEM_FAILURES";
 
 /// Set by a deploy (in `.env`): the function's timeout in seconds.
@@ -20,8 +22,8 @@ const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 
 /// Reads `.env`, for [`variable`] and for code that reads environment variables itself.
 ///
-/// The file is in the folder of the bundle (`LAMBDA_TASK_ROOT`), or in the working directory if that is not set. It need
-/// not exist.
+/// The file is in the folder of the bundle (`LAMBDA_TASK_ROOT`), or in the working directory if
+/// that is not set. It need not exist.
 ///
 /// # Errors
 ///
@@ -43,15 +45,16 @@ pub(crate) enum Loaded {
     StackOnly,
 }
 
-/// Sets those that are not set yet as variables of the process, if it has one thread. Returns whether it did.
+/// Sets those that are not set yet as variables of the process, if it has one thread. Returns
+/// whether it did.
 fn set_variables(values: &Values) -> bool {
     if !threads::is_only_thread() {
         return false;
     }
     for (name, value) in values {
         if std::env::var_os(name).is_none() {
-            // SAFETY: this thread is the only one of the process, so that no other one reads or changes the environment.
-            // The parser lets through neither NUL nor a name with `=`.
+            // SAFETY: this thread is the only one of the process, so that no other one reads or
+            // changes the environment. The parser lets through neither NUL nor a name with `=`.
             unsafe { std::env::set_var(name, value) };
         }
     }
@@ -66,8 +69,8 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     }
 }
 
-/// Whether partial answers are honoured. Where they are not, Lambda would take one for a success and lose the failed
-/// records.
+/// Whether partial answers are honoured. Where they are not, Lambda would take one for a success
+/// and lose the failed records.
 pub(crate) fn reports_batch_item_failures() -> bool {
     variable(REPORT_BATCH_ITEM_FAILURES).is_some_and(|value| value == "true")
 }
@@ -80,7 +83,8 @@ pub(crate) fn function_timeout() -> Duration {
     Duration::from_secs(seconds.filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT_SECONDS))
 }
 
-/// The published version of the function that this process runs, by its number; nothing for `$LATEST`.
+/// The published version of the function that this process runs, by its number; nothing for
+/// `$LATEST`.
 pub(crate) fn published_version() -> Option<String> {
     std::env::var("AWS_LAMBDA_FUNCTION_VERSION").ok().filter(|version| version.parse::<u64>().is_ok())
 }
@@ -91,7 +95,8 @@ pub(crate) fn concurrent_invocations() -> bool {
     limit.is_some_and(|limit: u32| limit > 1)
 }
 
-/// The values of the service's CloudFormation stack, as a deploy left them in the function's environment.
+/// The values of the service's CloudFormation stack, as a deploy left them in the function's
+/// environment.
 ///
 /// All of them are missing in a local run without `--env-file`.
 ///
@@ -141,8 +146,8 @@ impl Stack {
         self.value("MetricName")
     }
 
-    /// Any value of the stack: a parameter, the physical id of a resource, or an output. An empty one, as CloudFormation
-    /// gives an optional parameter, is `None`.
+    /// Any value of the stack: a parameter, the physical id of a resource, or an output. An empty
+    /// one, as CloudFormation gives an optional parameter, is `None`.
     pub fn value(&self, key: &str) -> Option<String> {
         variable(key).filter(|value| !value.is_empty())
     }

@@ -1,5 +1,5 @@
-//! The bytes of one Kinesis invocation, decoded once into a [`Batch`]; a record that cannot be read becomes an entry with
-//! a fault.
+//! The bytes of one Kinesis invocation, decoded once into a [`Batch`]; a record that cannot be read
+//! becomes an entry with a fault.
 //!
 //! Shape of the event:
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html#kinesis-event-example>.
@@ -20,7 +20,8 @@ pub use self::batch::{Batch, Records};
 pub(crate) use self::fault::{EventError, RecordFault};
 use self::general::RawEvent;
 
-/// With this bound, 32 bits count the bytes of the body and the arena, which is never larger. Lambda's own limit is 6 MB.
+/// With this bound, 32 bits count the bytes of the body and the arena, which is never larger.
+/// Lambda's own limit is 6 MB.
 const MOST_BYTES: usize = i32::MAX as usize;
 
 /// A decoded event: the two buffers that every record of it points into.
@@ -59,8 +60,8 @@ pub(crate) struct Arrival(u64);
 impl Arrival {
     pub(crate) const UNKNOWN: Self = Self(u64::MAX);
 
-    /// The end of the year 9999, the last that RFC 3339 can write. A time in milliseconds that was taken for seconds lies
-    /// far beyond it.
+    /// The end of the year 9999, the last that RFC 3339 can write. A time in milliseconds that was
+    /// taken for seconds lies far beyond it.
     const MAX_MS: u64 = 253_402_300_799_999;
 
     /// Unknown if the time is after the year 9999.
@@ -154,10 +155,11 @@ impl Event {
 
 /// Decodes the body of one invocation.
 ///
-/// A record that cannot be read becomes a record with a fault; an event that cannot be read at all is an error.
+/// A record that cannot be read becomes a record with a fault; an event that cannot be read at all
+/// is an error.
 ///
-/// Lambda writes one layout, which is [read in one pass](compact); what differs from it is read by [serde](general), to
-/// the same result.
+/// Lambda writes one layout, which is [read in one pass](compact); what differs from it is read by
+/// [serde](general), to the same result.
 pub(crate) fn decode(body: Bytes) -> Result<Batch, EventError> {
     if body.len() > MOST_BYTES {
         return Err(EventError::TooLarge(body.len()));

@@ -1,8 +1,10 @@
-//! Passes the raw body of each invocation around `lambda_runtime`, which would parse it, and its log lines back.
+//! Passes the raw body of each invocation around `lambda_runtime`, which would parse it, and its
+//! log lines back.
 //!
-//! A [layer](Invocations) keeps the bytes under the invocation's request id and leaves `null` in their place; the service
-//! takes them by the request id in its context. Both ids are of `lambda_runtime`'s public interface, and a body that is
-//! not there is an error. So an event is decoded once, by Streambot.
+//! A [layer](Invocations) keeps the bytes under the invocation's request id and leaves `null` in
+//! their place; the service takes them by the request id in its context. Both ids are of
+//! `lambda_runtime`'s public interface, and a body that is not there is an error. So an event is
+//! decoded once, by Streambot.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +18,8 @@ use lambda_runtime::{LambdaInvocation, Service};
 
 use crate::Error;
 
-/// What belongs to the invocations under way: bodies that wait for the service, and what it leaves for the layer.
+/// What belongs to the invocations under way: bodies that wait for the service, and what it leaves
+/// for the layer.
 #[derive(Debug)]
 pub(crate) struct Exchange<L> {
     bodies: RefCell<HashMap<String, Bytes>>,
@@ -55,8 +58,8 @@ impl<L> Exchange<L> {
     }
 }
 
-/// The layer around each invocation: it keeps the body before, and uploads the log lines after the response is sent and
-/// before the next event is asked for.
+/// The layer around each invocation: it keeps the body before, and uploads the log lines after the
+/// response is sent and before the next event is asked for.
 pub(crate) struct Invocations<S, L, U> {
     pub(crate) inner: S,
     pub(crate) exchange: Rc<Exchange<L>>,

@@ -1,5 +1,5 @@
-//! How a failure is said: the error with its causes, a panic with its message, a failed record by its name. It knows
-//! words; it refuses to know what a failure means for the batch.
+//! How a failure is said: the error with its causes, a panic with its message, a failed record by
+//! its name. It knows words; it refuses to know what a failure means for the batch.
 
 use std::any::Any;
 use std::fmt;
@@ -11,7 +11,8 @@ use crate::scope::{self, Scope};
 /// How many failed records of one invocation have a log line each.
 const MAX_LOGGED_FAILURES: usize = 10;
 
-/// Logs a failed record, by its names and never by its data. After the first ones of an invocation they are only counted.
+/// Logs a failed record, by its names and never by its data. After the first ones of an invocation
+/// they are only counted.
 pub(crate) fn log_failure(record: &Record, error: &(dyn std::error::Error + 'static)) {
     if scope::current().is_some_and(|scope| scope.add_failure() >= MAX_LOGGED_FAILURES) {
         return;
@@ -52,9 +53,11 @@ impl Panicked {
     }
 }
 
-/// An error and its causes, on one line. A cause that the error before it ends with is not repeated.
+/// An error and its causes, on one line. A cause that the error before it ends with is not
+/// repeated.
 ///
-/// Errors of serde_json contain values of the document, which may be a record. Their text is never written.
+/// Errors of serde_json contain values of the document, which may be a record. Their text is never
+/// written.
 pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {
@@ -83,9 +86,11 @@ fn text(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// Removes the value from serde's own sentences, such as ``invalid type: string "…", expected f64``.
+/// Removes the value from serde's own sentences, such as ``invalid type: string "…", expected
+/// f64``.
 ///
-/// `anyhow` and others hide the type of an error, so that only its text says that it comes from serde.
+/// `anyhow` and others hide the type of an error, so that only its text says that it comes from
+/// serde.
 fn without_values(text: String) -> String {
     let sentences = ["invalid type: ", "invalid value: ", "unknown variant `", "unknown field `"];
     let found = sentences.iter().filter_map(|sentence| Some((text.find(sentence)?, sentence)));

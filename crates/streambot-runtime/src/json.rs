@@ -1,6 +1,7 @@
 //! Decodes the JSON of a record, and says what does not fit without repeating any of the data.
 //!
-//! The data is decoded by serde_json alone, at its full speed. Only if that fails, a [second pass](probe) finds the path.
+//! The data is decoded by serde_json alone, at its full speed. Only if that fails, a [second
+//! pass](probe) finds the path.
 
 mod mismatch;
 mod probe;
@@ -61,12 +62,14 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonRejecti
     Ok(value)
 }
 
-/// The record's data is not the JSON that the handler takes: it is not JSON, or it does not fit the type.
+/// The record's data is not the JSON that the handler takes: it is not JSON, or it does not fit the
+/// type.
 ///
-/// The message names the path, what was expected there and what was found, by their kinds, and the position in the data.
-/// It never contains values, nor keys that the type does not declare: those are data of the record, too, and the path
-/// shows `*` in their place. Only the [source](std::error::Error::source), serde's own error, contains values;
-/// Streambot never logs it.
+/// The message names the path, what was expected there and what was found, by their kinds, and the
+/// position in the data. It never contains values, nor keys that the type does not declare: those
+/// are data of the record, too, and the path shows `*` in their place. Only the
+/// [source](std::error::Error::source), serde's own error, contains values; Streambot never logs
+/// it.
 pub struct JsonRejection {
     problem: Problem,
     error: serde_json::Error,
@@ -100,7 +103,8 @@ impl JsonRejection {
         Self { problem, error }
     }
 
-    /// The path of the value that does not fit, such as `location.latitude` or `items[3]`; `.` is the whole document.
+    /// The path of the value that does not fit, such as `location.latitude` or `items[3]`; `.` is
+    /// the whole document.
     ///
     /// A name that the type does not declare, such as the key of a map, is shown as `*`.
     pub fn path(&self) -> String {

@@ -1,5 +1,6 @@
-//! One record, and what a handler may take in its place: the [`Record`] itself, its text, or the JSON in it. It knows
-//! how to turn a record into those; it refuses to know what a failure to do so means for the batch.
+//! One record, and what a handler may take in its place: the [`Record`] itself, its text, or the
+//! JSON in it. It knows how to turn a record into those; it refuses to know what a failure to do so
+//! means for the batch.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -12,7 +13,8 @@ use crate::event::{Entry, Event, RecordFault};
 
 /// One record of a Kinesis stream.
 ///
-/// A record is cheap to clone and to send to another thread: it owns nothing but a share of the event's buffers.
+/// A record is cheap to clone and to send to another thread: it owns nothing but a share of the
+/// event's buffers.
 ///
 /// ```
 /// use streambot_runtime::{Error, Record};
@@ -34,13 +36,14 @@ impl Record {
         Self { event, index }
     }
 
-    /// The data as its producer put it, decoded from base64: up to 1 MiB, or 10 MiB where the stream allows it.
+    /// The data as its producer put it, decoded from base64: up to 1 MiB, or 10 MiB where the
+    /// stream allows it.
     pub fn data(&self) -> &[u8] {
         self.event.bytes(self.entry().data)
     }
 
-    /// The partition key that the producer chose, of up to 256 characters. A user record of a KPL aggregate has its own
-    /// key, not the aggregate's. Records of one key are delivered in order.
+    /// The partition key that the producer chose, of up to 256 characters. A user record of a KPL
+    /// aggregate has its own key, not the aggregate's. Records of one key are delivered in order.
     ///
     /// `None` if the record does not have one: an on-demand stream can distribute records by itself
     /// (`RecordDistributionStrategy=AUTO`), and then no key orders them.
@@ -48,30 +51,33 @@ impl Record {
         self.entry().partition_key.map(|key| self.event.text(key))
     }
 
-    /// The sequence number: a decimal number of up to 128 bits or more, strictly increasing within a shard.
+    /// The sequence number: a decimal number of up to 128 bits or more, strictly increasing within
+    /// a shard.
     pub fn sequence_number(&self) -> &str {
         self.event.text(self.entry().sequence_number)
     }
 
-    /// The place of a user record in the KPL aggregate it came in, counted from 0; 0, too, for a record put on its own.
-    /// The sequence number and this one together are unique within a shard.
+    /// The place of a user record in the KPL aggregate it came in, counted from 0; 0, too, for a
+    /// record put on its own. The sequence number and this one together are unique within a shard.
     pub fn sub_sequence_number(&self) -> u64 {
         u64::from(self.entry().sub_sequence_number)
     }
 
-    /// The hash key that a KPL producer set for a user record in the partition key's stead: a 128-bit decimal number.
-    /// Lambda does not tell it for records put on their own.
+    /// The hash key that a KPL producer set for a user record in the partition key's stead: a
+    /// 128-bit decimal number. Lambda does not tell it for records put on their own.
     pub fn explicit_hash_key(&self) -> Option<&str> {
         self.entry().explicit_hash_key.map(|span| self.event.text(span))
     }
 
-    /// A name of the record that stays the same however often it is delivered: `<shard>:<sequence number>:<sub sequence
-    /// number>`. Use it to do a thing only once; see [the recipe](crate#doing-a-thing-once).
+    /// A name of the record that stays the same however often it is delivered: `<shard>:<sequence
+    /// number>:<sub sequence number>`. Use it to do a thing only once; see [the
+    /// recipe](crate#doing-a-thing-once).
     pub fn id(&self) -> String {
         format!("{}:{}", self.event_id(), self.sub_sequence_number())
     }
 
-    /// Lambda's name of the record: `<shard id>:<sequence number>`, the same for all user records of one KPL aggregate.
+    /// Lambda's name of the record: `<shard id>:<sequence number>`, the same for all user records
+    /// of one KPL aggregate.
     pub fn event_id(&self) -> &str {
         self.event.text(self.entry().event_id)
     }
@@ -81,8 +87,8 @@ impl Record {
         self.event_id().split(':').next().unwrap_or_default()
     }
 
-    /// When the stream received the record, in milliseconds. It is approximate: it does not always increase from record to
-    /// record.
+    /// When the stream received the record, in milliseconds. It is approximate: it does not always
+    /// increase from record to record.
     ///
     /// `None` if the event does not say, or not as a number of seconds from 1970 to the year 9999.
     pub fn approximate_arrival(&self) -> Option<SystemTime> {
@@ -91,11 +97,12 @@ impl Record {
 
     /// A copy of the record with buffers of its own, for a record that outlives its batch.
     ///
-    /// Every record holds all of the buffers of its event, of up to 6 MB and the data decoded from it. So 20 records of 4
-    /// bytes that are kept from 20 events hold up to 200 MB, and 20 detached ones a few kilobytes.
+    /// Every record holds all of the buffers of its event, of up to 6 MB and the data decoded from
+    /// it. So 20 records of 4 bytes that are kept from 20 events hold up to 200 MB, and 20 detached
+    /// ones a few kilobytes.
     ///
-    /// A detached record has the same data, keys and [`id`](Self::id), but it is not a record of the batch any more: report
-    /// the original one in [`Failures`](crate::Failures).
+    /// A detached record has the same data, keys and [`id`](Self::id), but it is not a record of
+    /// the batch any more: report the original one in [`Failures`](crate::Failures).
     ///
     /// ```
     /// use streambot_runtime::Record;
@@ -255,11 +262,12 @@ impl Deref for Utf8 {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // Checking it again costs 20 ns for 200 bytes of ASCII, 180 ns for other text, and 1 ms for a large record: as
-        // much as a quick handler takes.
+        // Checking it again costs 20 ns for 200 bytes of ASCII, 180 ns for other text, and 1 ms for
+        // a large record: as much as a quick handler takes.
         //
-        // SAFETY: `from_record` makes the only `Utf8` values and has checked this data. A record never gets other data,
-        // and the buffers of its event are never written to once it is decoded.
+        // SAFETY: `from_record` makes the only `Utf8` values and has checked this data. A record
+        // never gets other data, and the buffers of its event are never written to once it is
+        // decoded.
         unsafe { std::str::from_utf8_unchecked(self.0.data()) }
     }
 }

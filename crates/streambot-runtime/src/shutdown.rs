@@ -1,7 +1,8 @@
 //! Hooks that run before Lambda ends the sandbox.
 //!
-//! Lambda sends SIGTERM to a function only if an extension is registered, and ends it [500 ms later][phases]. So an
-//! extension that asks for no events is registered if there is a hook, and only then.
+//! Lambda sends SIGTERM to a function only if an extension is registered, and ends it [500 ms
+//! later][phases]. So an extension that asks for no events is registered if there is a hook, and
+//! only then.
 //!
 //! [phases]: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
 
@@ -24,16 +25,18 @@ thread_local! {
     static HOOKS: RefCell<Vec<Hook>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How long all hooks together may run. Lambda ends the process then, and so do other places that send SIGTERM.
+/// How long all hooks together may run. Lambda ends the process then, and so do other places that
+/// send SIGTERM.
 const MAX_HOOKS_TIME: Duration = Duration::from_millis(500);
 
 /// Runs `hook` when Lambda is about to end the sandbox, for example to flush a client.
 ///
-/// Call it in the closure given to [`run`](crate::run). All hooks run, one after the other in the order of these calls,
-/// and one that panics does not stop the others. Together they have some 300 ms of the 500 ms that Lambda gives a function.
+/// Call it in the closure given to [`run`](crate::run). All hooks run, one after the other in the
+/// order of these calls, and one that panics does not stop the others. Together they have some 300
+/// ms of the 500 ms that Lambda gives a function.
 ///
-/// Hooks need an internal extension, which Lambda counts as one of the function's ten. If Lambda refuses to register it,
-/// the function does not start.
+/// Hooks need an internal extension, which Lambda counts as one of the function's ten. If Lambda
+/// refuses to register it, the function does not start.
 ///
 /// ```no_run
 /// use streambot_runtime::{Error, Utf8, each, on_shutdown, run};
@@ -49,7 +52,8 @@ pub fn on_shutdown<F: AsyncFnOnce() + 'static>(hook: F) {
     HOOKS.with_borrow_mut(|hooks| hooks.push(Box::new(|| Box::pin(hook()))));
 }
 
-/// The hooks of the function, and the signal they wait for; without hooks the signal ends the process as usual.
+/// The hooks of the function, and the signal they wait for; without hooks the signal ends the
+/// process as usual.
 #[derive(Default)]
 pub(crate) struct Hooks {
     hooks: Vec<Hook>,
@@ -105,7 +109,8 @@ async fn run_all(hooks: Vec<Hook>) {
     }
 }
 
-/// Registers an extension for no events. Lambda counts it as started once it asks for the next one, which never comes.
+/// Registers an extension for no events. Lambda counts it as started once it asks for the next one,
+/// which never comes.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>
 async fn register_extension(client: &Client) -> Result<(), BoxError> {

@@ -1,4 +1,5 @@
-//! Every valid record reaches the handler: without a partition key, without an arrival time, and whatever its data is.
+//! Every valid record reaches the handler: without a partition key, without an arrival time, and
+//! whatever its data is.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::cell::{Cell, RefCell};
@@ -16,7 +17,8 @@ fn changed(event: &Event, index: usize, change: impl Fn(&mut Value)) -> String {
     json.to_string()
 }
 
-/// Runs `each` on a body, and returns the response and the data of the records that the handler received.
+/// Runs `each` on a body, and returns the response and the data of the records that the handler
+/// received.
 async fn each_of(body: impl Into<Vec<u8>>) -> (Answer, Vec<Vec<u8>>) {
     let seen = RefCell::new(Vec::new());
     let note = async |record: Record| -> Result<(), Error> {
@@ -186,7 +188,8 @@ async fn user_records_without_data_are_handled_and_an_aggregate_of_none_is_done(
     assert_eq!((seen.len(), answer.metric("Records")), (0, Some(1.0)));
 }
 
-/// A plain record, an aggregate whose third user record points behind the end of the key table, a plain record.
+/// A plain record, an aggregate whose third user record points behind the end of the key table, a
+/// plain record.
 fn with_a_bad_index() -> Event {
     let message = b"\x0a\x01a\x1a\x06\x08\x00\x1a\x02ok\x1a\x07\x08\x00\x1a\x03too\x1a\x07\x08\x05\x1a\x03bad\x1a\x08\x08\x00\x1a\x04lost";
     let event = Event::new().record(record("first"));
@@ -211,8 +214,8 @@ async fn user_records_ahead_of_a_bad_index_are_handled_and_their_aggregate_is_re
     assert_eq!(answer.status(), "Error");
 }
 
-/// More user records than are unpacked from one event: those ahead of the aggregate that exceeds the bound are done, and it
-/// comes first in the next event.
+/// More user records than are unpacked from one event: those ahead of the aggregate that exceeds
+/// the bound are done, and it comes first in the next event.
 #[tokio::test]
 async fn an_aggregate_that_exceeds_the_bound_of_an_event_is_delivered_again_and_not_skipped() {
     let event = Event::new().record(aggregated(vec![("a", ""); 249_999])).record(aggregated([("b", ""), ("b", "")]));

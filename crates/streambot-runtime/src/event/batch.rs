@@ -12,7 +12,8 @@ use crate::record::Record;
 
 /// The records of one invocation: all of one shard, in the order of their sequence numbers.
 ///
-/// A batch is cheap to clone, and so is each of its [records](Record): all of them share the event's buffers.
+/// A batch is cheap to clone, and so is each of its [records](Record): all of them share the
+/// event's buffers.
 ///
 /// ```
 /// # fn show(batch: streambot_runtime::Batch) {
@@ -87,14 +88,15 @@ impl Batch {
         (0..self.len).map(|index| self.record(index))
     }
 
-    /// The shard of the records, such as `shardId-000000000000`; `None` if the batch has no records and does not
-    /// belong to a tumbling window.
+    /// The shard of the records, such as `shardId-000000000000`; `None` if the batch has no records
+    /// and does not belong to a tumbling window.
     pub fn shard_id(&self) -> Option<String> {
         let first = self.get(0).map(|record| record.shard_id().to_owned());
         first.or_else(|| self.window.as_ref().map(|window| window.shard_id.clone()))
     }
 
-    /// The ARN of the stream, or of the consumer for enhanced fan-out; `None` if the event does not have it.
+    /// The ARN of the stream, or of the consumer for enhanced fan-out; `None` if the event does not
+    /// have it.
     pub fn event_source_arn(&self) -> Option<&str> {
         self.event.source_arn.as_deref()
     }
@@ -125,7 +127,8 @@ impl Batch {
 
     /// The index of the first record that came in the same Kinesis record as the one at `index`.
     ///
-    /// For a user record, that is the first one of its aggregate; for any other record, `index` itself.
+    /// For a user record, that is the first one of its aggregate; for any other record, `index`
+    /// itself.
     pub(crate) fn start_of_record(&self, index: usize) -> usize {
         let record = self.event.entry(index).record;
         let ahead = self.event.entries[..index].iter().rev();
@@ -137,7 +140,8 @@ impl Batch {
         self.event.entry(index).record as usize
     }
 
-    /// When the oldest of the readable records arrived; `None` if no record has a known arrival time.
+    /// When the oldest of the readable records arrived; `None` if no record has a known arrival
+    /// time.
     pub(crate) fn oldest_arrival(&self) -> Option<SystemTime> {
         let readable = self.entries().iter().filter(|entry| entry.fault.is_none());
         readable.filter_map(|entry| entry.arrival.time()).min()

@@ -1,4 +1,5 @@
-//! Replaces the aggregated records of a batch with their user records, and bounds how many those may be.
+//! Replaces the aggregated records of a batch with their user records, and bounds how many those
+//! may be.
 
 use std::sync::Arc;
 
@@ -8,13 +9,14 @@ use crate::aggregation::{self, Aggregate, Excess, MAX_USER_RECORDS};
 impl Batch {
     /// The batch with every KPL aggregated record replaced by its user records, in their order.
     ///
-    /// User records share their aggregate's sequence number: if one of them fails, Lambda delivers the whole aggregate
-    /// again. Only one level is unpacked, as in the Kinesis Client Library: an aggregate within an aggregate stays as
-    /// it is, and so does a batch that was deaggregated before.
+    /// User records share their aggregate's sequence number: if one of them fails, Lambda delivers
+    /// the whole aggregate again. Only one level is unpacked, as in the Kinesis Client Library: an
+    /// aggregate within an aggregate stays as it is, and so does a batch that was deaggregated
+    /// before.
     ///
-    /// At most 250,000 user records are unpacked from one event. The aggregate that would exceed this bound counts as a
-    /// record that cannot be read, and the batch ends there: the records ahead of it are handled, and Lambda delivers
-    /// the others again.
+    /// At most 250,000 user records are unpacked from one event. The aggregate that would exceed
+    /// this bound counts as a record that cannot be read, and the batch ends there: the records
+    /// ahead of it are handled, and Lambda delivers the others again.
     ///
     /// [`each`](crate::each()) and [`batch`](crate::batch()) do this for you; a [`Handler`](crate::Handler) of your own
     /// receives the records as they were put.

@@ -27,7 +27,8 @@ pub(crate) enum EventError {
 }
 
 impl EventError {
-    /// The error for a record of another event source, which is named only if it looks like a name of AWS.
+    /// The error for a record of another event source, which is named only if it looks like a name
+    /// of AWS.
     pub(super) fn other_source(index: usize, source: &str) -> Self {
         let service = source.strip_prefix("aws:").unwrap_or_default();
         let is_name = (1..=32).contains(&service.len()) && service.bytes().all(|byte| byte.is_ascii_lowercase());
@@ -59,7 +60,8 @@ impl RecordFault {
         Self { is_undecodable: false, ..self }
     }
 
-    /// Whether the record can never be read, however often it is delivered. If not, it must not be skipped.
+    /// Whether the record can never be read, however often it is delivered. If not, it must not be
+    /// skipped.
     pub(crate) fn is_undecodable(&self) -> bool {
         self.is_undecodable
     }

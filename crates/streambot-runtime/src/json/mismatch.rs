@@ -1,5 +1,5 @@
-//! Which part of a JSON document does not fit its type, in terms that hold no data: names that the type declares, indexes,
-//! and kinds of values.
+//! Which part of a JSON document does not fit its type, in terms that hold no data: names that the
+//! type declares, indexes, and kinds of values.
 
 use std::fmt::{self, Write};
 
@@ -55,7 +55,8 @@ impl Mismatch {
         self
     }
 
-    /// The path from the whole document to the value, such as `items[3].name`; `.` is the whole document.
+    /// The path from the whole document to the value, such as `items[3].name`; `.` is the whole
+    /// document.
     pub(crate) fn path(&self) -> String {
         let mut path = String::new();
         for segment in self.path.iter().rev() {

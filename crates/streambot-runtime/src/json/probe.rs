@@ -1,4 +1,5 @@
-//! Decodes JSON a second time to find the value that does not fit. It is slow, and it sees which names a type declares.
+//! Decodes JSON a second time to find the value that does not fit. It is slow, and it sees which
+//! names a type declares.
 
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess,

@@ -211,7 +211,8 @@ fn values_deep_within_values_are_refused_without_a_second_pass_of_their_depth() 
 }
 
 proptest! {
-    /// What decodes is what serde_json decodes, and what does not is explained without any of its words.
+    /// What decodes is what serde_json decodes, and what does not is explained without any of its
+    /// words.
     #[test]
     fn any_change_of_a_document_is_explained_without_its_data(
         place in any::<prop::sample::Index>(),

@@ -1,7 +1,8 @@
-//! `run` as a process of its own against a Runtime API: what it does before, between and after invocations.
+//! `run` as a process of its own against a Runtime API: what it does before, between and after
+//! invocations.
 //!
-//! The test's binary is the function, too, if `STREAMBOT_TEST_FUNCTION` names one: a function needs a `main` of its own, for
-//! the standard harness runs tests beside other threads.
+//! The test's binary is the function, too, if `STREAMBOT_TEST_FUNCTION` names one: a function needs
+//! a `main` of its own, for the standard harness runs tests beside other threads.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod api;
