@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use serde_json::json;
-use streambot_runtime::testing::{Event, invoke, records};
+use streambot_runtime::testing::{Event, decode, invoke, records};
 use streambot_runtime::{Batch, Context, Error, Failures, batch};
 
 #[tokio::test]
@@ -48,6 +48,19 @@ async fn a_record_of_another_batch_fails_the_whole_batch() {
     assert!(invoke(&handler, records(["a"])).await.retried_from().is_some(), "its own record is fine");
     let error = invoke(&handler, records(["a"])).await.json().unwrap_err();
     assert!(error.message().contains("not a record of this batch"), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_of_another_batch_fails_the_whole_batch_beside_records_of_its_own() {
+    let other = decode(records(["a"]).to_json()).unwrap();
+    for detach in [false, true] {
+        let report = async |batch: Batch| -> Result<Failures, Error> {
+            let foreign = if detach { batch.get(0).unwrap().detach() } else { other.get(0).unwrap() };
+            Ok([batch.get(0).unwrap(), foreign].into_iter().collect())
+        };
+        let error = invoke(&batch(report), records(["a"])).await.json().unwrap_err();
+        assert!(error.message().contains("not a record of this batch"), "{error}");
+    }
 }
 
 #[tokio::test]

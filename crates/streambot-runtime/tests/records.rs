@@ -1,13 +1,13 @@
 //! Every valid record reaches the handler: without a partition key, without an arrival time, and whatever its data is.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, UNIX_EPOCH};
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 use streambot_runtime::testing::{Answer, Event, aggregated, decode, invoke, invoke_json, record, records};
-use streambot_runtime::{Batch, Error, Json, Record, batch, each};
+use streambot_runtime::{Batch, Error, Json, Record, Undecodable, batch, each};
 
 /// The event of these records, with `change` made to the one at `index`.
 fn changed(event: &Event, index: usize, change: impl Fn(&mut Value)) -> String {
@@ -209,6 +209,26 @@ async fn user_records_ahead_of_a_bad_index_are_handled_and_their_aggregate_is_re
     assert_eq!(ahead.take(), [&b"first"[..], b"ok", b"too"]);
     assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
     assert_eq!(answer.status(), "Error");
+}
+
+/// More user records than are unpacked from one event: those ahead of the aggregate that exceeds the bound are done, and it
+/// comes first in the next event.
+#[tokio::test]
+async fn an_aggregate_that_exceeds_the_bound_of_an_event_is_delivered_again_and_not_skipped() {
+    let event = Event::new().record(aggregated(vec![("a", ""); 249_999])).record(aggregated([("b", ""), ("b", "")]));
+    let count = Cell::new(0);
+    let note = async |_record: Record| -> Result<(), Error> {
+        count.set(count.get() + 1);
+        Ok(())
+    };
+    for policy in [Undecodable::Fail, Undecodable::Skip] {
+        count.set(0);
+        let answer = invoke(&each(note).on_undecodable(policy), &event).await;
+        assert_eq!((count.get(), answer.retried_from()), (249_999, Some(event.sequence_number(1))));
+        assert_eq!(answer.status(), "Error");
+        assert!(answer.logs().contains("lower the batch size"), "{}", answer.logs());
+        assert_eq!(answer.metric("UndecodableRecords"), None);
+    }
 }
 
 #[derive(serde::Deserialize)]

@@ -9,10 +9,10 @@ use super::general::RawEvent;
 use super::{Arrival, Decoder, Entry, EventError};
 
 const OPENING: &[u8] = br#"{"Records":["#;
-const KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":""#;
+const KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"#;
 const SEQUENCE_NUMBER: &[u8] = br#"","sequenceNumber":""#;
-/// Both of them in one, for a record that Kinesis distributed without a key.
-const NULL_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":null,"sequenceNumber":""#;
+/// What follows in place of a key and [`SEQUENCE_NUMBER`] if Kinesis distributed the record without a key.
+const NULL: &[u8] = br#"null,"sequenceNumber":""#;
 const NO_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","sequenceNumber":""#;
 const DATA: &[u8] = br#"","data":""#;
 const ARRIVAL: &[u8] = br#"","approximateArrivalTimestamp":"#;
@@ -177,12 +177,16 @@ impl<'a> Decoder<'a> {
 
 /// The partition key of a record, and what follows the quote that opens its sequence number.
 fn partition_key(record: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
-    if let Some(rest) = record.strip_prefix(KEY) {
-        let (key, rest) = text(rest)?;
-        return Some((Some(key), rest.strip_prefix(SEQUENCE_NUMBER)?));
+    let Some(rest) = record.strip_prefix(KEY) else {
+        return Some((None, record.strip_prefix(NO_KEY)?));
+    };
+    match rest.split_first()? {
+        (b'"', rest) => {
+            let (key, rest) = text(rest)?;
+            Some((Some(key), rest.strip_prefix(SEQUENCE_NUMBER)?))
+        }
+        _ => Some((None, rest.strip_prefix(NULL)?)),
     }
-    let rest = record.strip_prefix(NULL_KEY).or_else(|| record.strip_prefix(NO_KEY))?;
-    Some((None, rest))
 }
 
 /// The text in front of the first quote, and the rest from that quote on. `None` where JSON allows no such text, and where
