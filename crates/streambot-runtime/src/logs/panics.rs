@@ -7,18 +7,18 @@
 
 use std::backtrace::Backtrace;
 use std::panic::{PanicHookInfo, set_hook, take_hook};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync + 'static>;
 
-/// Whether the closure given to [`run`](crate::run) is running.
-static INITIALIZING: AtomicBool = AtomicBool::new(false);
+/// How many calls of the closure given to [`run`](crate::run) are running.
+static INITIALIZING: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a future as the initialization: a panic in it says so.
 pub(crate) async fn during_init<F: Future>(init: F) -> F::Output {
-    INITIALIZING.store(true, Ordering::Relaxed);
+    INITIALIZING.fetch_add(1, Ordering::Relaxed);
     let output = init.await;
-    INITIALIZING.store(false, Ordering::Relaxed);
+    INITIALIZING.fetch_sub(1, Ordering::Relaxed);
     output
 }
 
@@ -42,7 +42,7 @@ fn log(panic: &PanicHookInfo<'_>, with_backtrace: bool) {
     let message = panic.payload_as_str().unwrap_or("no message");
     let backtrace = with_backtrace.then(|| Backtrace::force_capture().to_string());
     let backtrace = backtrace.as_deref();
-    if INITIALIZING.load(Ordering::Relaxed) {
+    if INITIALIZING.load(Ordering::Relaxed) > 0 {
         tracing::error!(location, backtrace, "panicked during init: {message}");
     } else {
         tracing::error!(location, backtrace, "panicked: {message}");
