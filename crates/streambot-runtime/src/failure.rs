@@ -90,8 +90,8 @@ fn text(error: &(dyn std::error::Error + 'static)) -> String {
 /// f64``.
 ///
 /// `anyhow` and others hide the type of an error, so that only its text says that it comes from
-/// serde.
-fn without_values(text: String) -> String {
+/// serde. So does the message of a panic in `unwrap`.
+pub(crate) fn without_values(text: String) -> String {
     let sentences = ["invalid type: ", "invalid value: ", "unknown variant `", "unknown field `"];
     let found = sentences.iter().filter_map(|sentence| Some((text.find(sentence)?, sentence)));
     let Some((start, sentence)) = found.min() else { return text };

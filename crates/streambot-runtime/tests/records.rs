@@ -259,3 +259,27 @@ async fn json_that_does_not_fit_is_reported_without_the_data() {
         assert!(!answer.logs().contains("never-log-me"), "{}", answer.logs());
     }
 }
+
+#[tokio::test]
+async fn a_handler_that_decodes_json_itself_does_not_bring_the_data_into_the_log() {
+    let data = br#"{"id":"q","mag":"never-log-me"}"#;
+    let event = records([data]);
+    let bare = async |record: Record| -> Result<(), serde_json::Error> {
+        serde_json::from_slice::<Quake>(record.data()).map(drop)
+    };
+    let anyhow = async |record: Record| -> anyhow::Result<()> {
+        serde_json::from_slice::<Quake>(record.data())?;
+        Ok(())
+    };
+    let unwraps = async |record: Record| -> Result<(), Error> {
+        serde_json::from_slice::<Quake>(record.data()).unwrap();
+        Ok(())
+    };
+    let answers =
+        [invoke(&each(bare), &event).await, invoke(&each(anyhow), &event).await, invoke(&each(unwraps), &event).await];
+    for answer in answers {
+        assert_eq!(answer.retried_from(), Some(event.sequence_number(0)));
+        assert!(answer.logs().contains("column"), "{}", answer.logs());
+        assert!(!answer.logs().contains("never-log-me"), "{}", answer.logs());
+    }
+}

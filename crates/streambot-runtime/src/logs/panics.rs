@@ -39,7 +39,7 @@ pub(super) fn set() {
 
 fn log(panic: &PanicHookInfo<'_>, with_backtrace: bool) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    let message = panic.payload_as_str().unwrap_or("no message");
+    let message = crate::failure::without_values(panic.payload_as_str().unwrap_or("no message").to_owned());
     let backtrace = with_backtrace.then(|| Backtrace::force_capture().to_string());
     let backtrace = backtrace.as_deref();
     if INITIALIZING.load(Ordering::Relaxed) > 0 {
