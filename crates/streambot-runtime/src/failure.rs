@@ -26,8 +26,28 @@ pub(crate) fn log_failure(record: &Record, error: &(dyn std::error::Error + 'sta
     );
 }
 
-/// Logs how many failed records of the invocation have no line of their own.
+/// Logs a record that is skipped because it cannot be decoded, as [`log_failure`] does a failed one.
+pub(crate) fn log_skipped(record: &Record, error: &(dyn std::error::Error + 'static)) {
+    if scope::current().is_some_and(|scope| scope.add_skipped() >= MAX_LOGGED_FAILURES) {
+        return;
+    }
+    tracing::warn!(
+        event_id = record.event_id(),
+        partition_key = record.partition_key(),
+        error = %Chain(error),
+        "record skipped: it cannot be decoded"
+    );
+}
+
+/// Logs how many failed and skipped records of the invocation have no line of their own.
 pub(crate) fn log_further_failures(scope: &Scope) {
+    let further = scope.skipped().saturating_sub(MAX_LOGGED_FAILURES);
+    if further > 0 {
+        tracing::warn!(
+            further,
+            "{further} more records skipped: only the first {MAX_LOGGED_FAILURES} of an invocation are logged"
+        );
+    }
     let further = scope.failures().saturating_sub(MAX_LOGGED_FAILURES);
     if further > 0 {
         tracing::error!(

@@ -39,6 +39,7 @@ struct Invocation {
     metric: String,
     tally: Mutex<Tally>,
     failures: AtomicUsize,
+    skipped: AtomicUsize,
     #[cfg(feature = "s3-logs")]
     lines: Mutex<Option<Capture>>,
 }
@@ -68,6 +69,16 @@ impl Scope {
     /// How many records failed so far.
     pub(crate) fn failures(&self) -> usize {
         self.0.failures.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more skipped record, and returns how many were skipped before it.
+    pub(crate) fn add_skipped(&self) -> usize {
+        self.0.skipped.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many records were skipped so far.
+    pub(crate) fn skipped(&self) -> usize {
+        self.0.skipped.load(Ordering::Relaxed)
     }
 
     /// Returns the counts. What is counted later belongs to the next invocation.
@@ -244,6 +255,7 @@ pub(crate) fn start(context: &Context, metric: &str) -> ActiveScope {
         metric: metric.to_owned(),
         tally: Mutex::new(Tally { counts, ..Tally::default() }),
         failures: AtomicUsize::new(0),
+        skipped: AtomicUsize::new(0),
         #[cfg(feature = "s3-logs")]
         lines: Mutex::new(Some(crate::logs::capture_of_invocation())),
     }));

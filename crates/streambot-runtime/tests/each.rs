@@ -337,6 +337,15 @@ async fn what_is_undecodable_can_be_skipped_and_is_counted() {
 }
 
 #[tokio::test]
+async fn of_many_skipped_records_the_first_are_logged_and_the_others_counted() {
+    let handler = each(noting(&Seen::default())).on_undecodable(Undecodable::Skip);
+    let answer = invoke(&handler, records(vec![[0xff]; 1_000])).await;
+    assert_eq!(answer.metric("UndecodableRecords"), Some(1_000.0));
+    assert_eq!(answer.logs().matches("record skipped: ").count(), 10);
+    assert_eq!(answer.logs().matches("990 more records skipped").count(), 1, "{}", answer.logs());
+}
+
+#[tokio::test]
 async fn a_handlers_own_failure_is_never_skipped() {
     let event = records(["fail"]);
     let answer = invoke(&each(noting(&Seen::default())).on_undecodable(Undecodable::Skip), &event).await;
@@ -373,6 +382,25 @@ async fn what_another_thread_counts_is_in_the_line_too() {
         Ok(())
     };
     assert_eq!(invoke(&each(handler), records(["a"])).await.metric("CountedElsewhere"), Some(2.0));
+}
+
+/// Each on a runtime of its own, as parallel tests are, and all at once.
+#[test]
+fn what_threads_of_parallel_invocations_count_does_not_mix() {
+    let count = |amount: u64| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let handler = async move |_record: Record| -> Result<(), Error> {
+            tokio::task::spawn_blocking(move || metrics::count("Mixed", amount)).await?;
+            Ok(())
+        };
+        let event = records(vec!["a"; 50]);
+        runtime.block_on(invoke(&each(handler), &event)).metric("Mixed")
+    };
+    let counted: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=8).map(|amount| scope.spawn(move || count(amount))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(counted, (1..=8).map(|amount| Some(50.0 * amount as f64)).collect::<Vec<_>>());
 }
 
 #[tokio::test]

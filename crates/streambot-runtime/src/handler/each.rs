@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, State};
 use crate::clock::Moment;
 use crate::context::Context;
 use crate::event::Batch;
-use crate::failure::{Chain, Panicked, log_failure};
+use crate::failure::{Panicked, log_failure, log_skipped};
 use crate::record::{FromRecord, Record};
 use crate::response::{Cut, Outcome};
 use crate::{Error, metrics};
@@ -278,12 +278,7 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
                 false
             }
             Undecodable::Skip => {
-                tracing::warn!(
-                    event_id = record.event_id(),
-                    partition_key = record.partition_key(),
-                    error = %Chain(error),
-                    "record skipped: it cannot be decoded"
-                );
+                log_skipped(record, error);
                 metrics::count_own("UndecodableRecords", 1);
                 true
             }
