@@ -1,4 +1,5 @@
-//! A function that does nothing with its records: what is left is what `streambot-deploy local` and the runtime cost.
+//! A function that does nothing with its records: what is left is what `streambot-deploy local` and
+//! the runtime cost.
 
 use streambot_runtime::{Batch, Error, batch, run};
 

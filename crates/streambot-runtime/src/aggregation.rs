@@ -1,9 +1,10 @@
-//! KPL aggregated records, unpacked into user records. It knows the Kinesis Producer Library's format and what the
-//! Kinesis Client Library makes of damaged data; it refuses to know events, batches and checkpoints.
+//! KPL aggregated records, unpacked into user records. It knows the Kinesis Producer Library's
+//! format and what the Kinesis Client Library makes of damaged data; it refuses to know events,
+//! batches and checkpoints.
 //!
 //! An aggregate is four magic bytes, a Protocol Buffers message and the message's MD5:
-//! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>. As in the Client Library, data
-//! that is not all of that is an ordinary record, passed on as it is.
+//! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>. As in
+//! the Client Library, data that is not all of that is an ordinary record, passed on as it is.
 
 mod protobuf;
 #[cfg(any(test, fuzzing))]
@@ -18,9 +19,9 @@ const DIGEST_LEN: usize = 16;
 
 /// The most user records that are unpacked from one event.
 ///
-/// Each one takes 72 bytes beside its data, so that 250,000 take 18 MB of a function's memory, of which there may be 128
-/// MB. The 4.5 MB of data in an event of 6 MB reach this bound only if user records have 12 bytes of data on average; the
-/// KPL packs 6 bytes more for each.
+/// Each one takes 72 bytes beside its data, so that 250,000 take 18 MB of a function's memory, of
+/// which there may be 128 MB. The 4.5 MB of data in an event of 6 MB reach this bound only if user
+/// records have 12 bytes of data on average; the KPL packs 6 bytes more for each.
 pub(crate) const MAX_USER_RECORDS: usize = 250_000;
 
 /// Fields of the message, and of a record in it, by their numbers.
@@ -31,7 +32,8 @@ const PARTITION_KEY_INDEX: u8 = 1;
 const EXPLICIT_HASH_KEY_INDEX: u8 = 2;
 const DATA: u8 = 3;
 
-/// An aggregate that carries its own digest and has what the format requires. All of it points into its data.
+/// An aggregate that carries its own digest and has what the format requires. All of it points into
+/// its data.
 #[derive(Debug, Default)]
 pub(crate) struct Aggregate<'a> {
     partition_keys: Vec<&'a [u8]>,
@@ -58,7 +60,8 @@ pub(crate) struct UserRecord<'a> {
     pub(crate) data: &'a [u8],
 }
 
-/// A user record that points to a key its aggregate does not have. The ones after it are not trusted either.
+/// A user record that points to a key its aggregate does not have. The ones after it are not
+/// trusted either.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the aggregate is damaged: user record {sub_sequence_number} names entry {index} of its {table}, which has {len}; the \
@@ -98,7 +101,8 @@ impl Excess {
     }
 }
 
-/// Whether data may be an aggregate at all: for the most part the answer is no, and it costs four bytes.
+/// Whether data may be an aggregate at all: for the most part the answer is no, and it costs four
+/// bytes.
 pub(crate) fn begins_with_magic(data: &[u8]) -> bool {
     data.starts_with(&MAGIC)
 }
@@ -232,7 +236,8 @@ mod tests {
     fn field() -> impl Strategy<Value = Vec<u8>> {
         let bytes = prop_oneof![Just(b"key".to_vec()), any::<Vec<u8>>()];
         let number = prop_oneof![0u64..3, any::<u64>()];
-        // Known numbers and the next, each with the wire type it has and with others, and whatever follows.
+        // Known numbers and the next, each with the wire type it has and with others, and whatever
+        // follows.
         prop_oneof![
             4 => (1u8..5, bytes).prop_map(|(number, bytes)| {
                 let mut field = Vec::new();

@@ -1,9 +1,11 @@
-//! Which records of a batch may run now, and where the batch's checkpoint is once some of them are done: a pure state
-//! machine over positions in the batch. It knows keys, order and a limit; it refuses to know handlers, time and I/O.
+//! Which records of a batch may run now, and where the batch's checkpoint is once some of them are
+//! done: a pure state machine over positions in the batch. It knows keys, order and a limit; it
+//! refuses to know handlers, time and I/O.
 //!
 //! What it holds to:
 //!
-//! - records of one key never run at once and never out of order, and nothing runs after a failure of its own key;
+//! - records of one key never run at once and never out of order, and nothing runs after a failure
+//!   of its own key;
 //! - after a failure nothing that comes later in the batch starts;
 //! - the checkpoint is the first record not done, and everything before it is done.
 
@@ -42,8 +44,9 @@ pub(crate) enum State {
 enum Order {
     /// One at a time: the next is simply the one after.
     Sequence { next: usize },
-    /// By key: `heads` are the first records of their keys, from the latest to the earliest, and `ready` those that waited for
-    /// one of their key which is done; `successor` says who waits for whom.
+    /// By key: `heads` are the first records of their keys, from the latest to the earliest, and
+    /// `ready` those that waited for one of their key which is done; `successor` says who waits for
+    /// whom.
     Keys { heads: Vec<usize>, ready: BinaryHeap<Reverse<usize>>, successor: Vec<Option<usize>> },
 }
 
@@ -81,7 +84,8 @@ impl Checkpoint {
         }
     }
 
-    /// The record to start now, earliest first; `None` when nothing may start before something else has finished.
+    /// The record to start now, earliest first; `None` when nothing may start before something else
+    /// has finished.
     pub(crate) fn start(&mut self) -> Option<usize> {
         if self.running == self.limit {
             return None;
@@ -150,8 +154,9 @@ mod tests {
     use super::{Checkpoint, State};
     use proptest::prelude::*;
 
-    /// Drives a batch to its end: `choices` picks which running record finishes next, `fails` which records fail.
-    /// Checks the promises of the module on the way, and returns the order of starts and the checkpoint.
+    /// Drives a batch to its end: `choices` picks which running record finishes next, `fails` which
+    /// records fail. Checks the promises of the module on the way, and returns the order of starts
+    /// and the checkpoint.
     fn drive(keys: &[u8], limit: usize, choices: &[usize], fails: &[bool]) -> (Vec<usize>, Option<usize>) {
         let mut checkpoint = if limit == 1 && choices.first().is_some_and(|choice| choice % 2 == 0) {
             Checkpoint::in_sequence(keys.len())

@@ -1,5 +1,5 @@
-//! The one clock an invocation reads: the time of day, the time that timers run on, and a cheap sign that some time has
-//! passed. In tests it is Tokio's clock, which can be paused and moved.
+//! The one clock an invocation reads: the time of day, the time that timers run on, and a cheap
+//! sign that some time has passed. In tests it is Tokio's clock, which can be paused and moved.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -36,9 +36,11 @@ impl Clock {
         }
     }
 
-    /// The tick of the kernel's coarse clock, which moves every 1 to 10 ms; `None` if there is not such a clock.
+    /// The tick of the kernel's coarse clock, which moves every 1 to 10 ms; `None` if there is not
+    /// such a clock.
     ///
-    /// Reading it takes 2 ns where reading the time takes 25: <https://man7.org/linux/man-pages/man2/clock_gettime.2.html>.
+    /// Reading it takes 2 ns where reading the time takes 25:
+    /// <https://man7.org/linux/man-pages/man2/clock_gettime.2.html>.
     fn tick(&self) -> Option<Duration> {
         match self {
             #[cfg(target_os = "linux")]
@@ -64,7 +66,8 @@ impl Moment {
         Self { clock, at, last_tick: None }
     }
 
-    /// Whether the moment has come. Within one tick of the coarse clock the answer is that of the tick's first look.
+    /// Whether the moment has come. Within one tick of the coarse clock the answer is that of the
+    /// tick's first look.
     pub(crate) fn has_come(&mut self) -> bool {
         let tick = self.clock.tick();
         if tick.is_some() && tick == self.last_tick {
@@ -78,7 +81,8 @@ impl Moment {
 
     /// Runs a future for as long as the moment has not come; `None` if it comes first.
     ///
-    /// It looks before each poll, and sets no timer: a future that computes between two polls is stopped at the second.
+    /// It looks before each poll, and sets no timer: a future that computes between two polls is
+    /// stopped at the second.
     pub(crate) async fn before<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         poll_fn(|context| {

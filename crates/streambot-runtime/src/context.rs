@@ -1,5 +1,5 @@
-//! What a handler may ask about the invocation it runs in. It knows one invocation's identity and deadline; it refuses
-//! to know the records and the Runtime API.
+//! What a handler may ask about the invocation it runs in. It knows one invocation's identity and
+//! deadline; it refuses to know the records and the Runtime API.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ struct Invocation {
     deadline: SystemTime,
     /// The same deadline on the clock that timers run on.
     deadline_instant: Instant,
-    /// How long the invocation had when it began: its function's timeout, less what Lambda took to hand it over.
+    /// How long the invocation had when it began: its function's timeout, less what Lambda took to
+    /// hand it over.
     allotted: Duration,
     clock: Clock,
 }
@@ -76,18 +77,21 @@ impl Context {
         &self.0.request_id
     }
 
-    /// The ARN the function was invoked by; ends in the alias or version where the event source mapping names one.
+    /// The ARN the function was invoked by; ends in the alias or version where the event source
+    /// mapping names one.
     pub fn function_arn(&self) -> &str {
         &self.0.function_arn
     }
 
-    /// The tracing header of AWS X-Ray, such as `Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1`;
-    /// `None` if Lambda did not give one.
+    /// The tracing header of AWS X-Ray, such as
+    /// `Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1`; `None` if
+    /// Lambda did not give one.
     pub fn xray_trace_id(&self) -> Option<&str> {
         self.0.xray_trace_id.as_deref()
     }
 
-    /// The shard the batch is of, such as `shardId-000000000000`; `None` for an event without records.
+    /// The shard the batch is of, such as `shardId-000000000000`; `None` for an event without
+    /// records.
     pub fn shard_id(&self) -> Option<&str> {
         self.0.shard_id.as_deref()
     }
@@ -122,8 +126,9 @@ impl Context {
 
 /// The deadlines of a function's invocations, as far as Lambda's word can be used.
 ///
-/// A deadline that is past when its event arrives says that the machine's clock runs ahead, or that whoever sent it counts
-/// from another time (`cargo lambda watch` sends 600000). Then nothing is known of the deadline but the configured timeout.
+/// A deadline that is past when its event arrives says that the machine's clock runs ahead, or that
+/// whoever sent it counts from another time (`cargo lambda watch` sends 600000). Then nothing is
+/// known of the deadline but the configured timeout.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     timeout: Duration,

@@ -26,7 +26,8 @@ pub(crate) fn log_failure(record: &Record, error: &(dyn std::error::Error + 'sta
     );
 }
 
-/// Logs a record that is skipped because it cannot be decoded, as [`log_failure`] does a failed one.
+/// Logs a record that is skipped because it cannot be decoded, as [`log_failure`] does a failed
+/// one.
 pub(crate) fn log_skipped(record: &Record, error: &(dyn std::error::Error + 'static)) {
     if scope::current().is_some_and(|scope| scope.add_skipped() >= MAX_LOGGED_FAILURES) {
         return;

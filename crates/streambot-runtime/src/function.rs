@@ -1,5 +1,5 @@
-//! One invocation: the bytes of an event in, the answer and the metric line out. It knows the order of decoding, handling
-//! and answering; it refuses to know the Runtime API, stdout and S3.
+//! One invocation: the bytes of an event in, the answer and the metric line out. It knows the order
+//! of decoding, handling and answering; it refuses to know the Runtime API, stdout and S3.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
@@ -91,7 +91,8 @@ impl<H: Handler> Function<H> {
         state: Option<Box<RawValue>>,
         numbers: &mut metrics::Invocation,
     ) -> Result<Response, Diagnostic> {
-        // A windowed event's response without a state would be a failure: the state stays as it was.
+        // A windowed event's response without a state would be a failure: the state stays as it
+        // was.
         outcome.state = outcome.state.or(state);
         numbers.user_records = outcome.user_records.unwrap_or(numbers.records);
         numbers.unfinished = outcome.unfinished();

@@ -1,5 +1,6 @@
-//! What must hold for any bytes whatever, as bodies for the fuzz targets in `fuzz/` and for the generated tests below. It
-//! holds the decoders against independent ones; it refuses to know handlers.
+//! What must hold for any bytes whatever, as bodies for the fuzz targets in `fuzz/` and for the
+//! generated tests below. It holds the decoders against independent ones; it refuses to know
+//! handlers.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -9,8 +10,8 @@ use crate::event::Batch;
 use crate::record::Record;
 use crate::{aggregation, event};
 
-/// Decoding an event never panics, what is decoded is what `serde_json` and `base64` make of it, and the fast path makes
-/// nothing else of it than the general one.
+/// Decoding an event never panics, what is decoded is what `serde_json` and `base64` make of it,
+/// and the fast path makes nothing else of it than the general one.
 pub fn decode_event(body: &[u8]) {
     let decoded = event::decode(Bytes::copy_from_slice(body));
     let generally = event::decode_generally(Bytes::copy_from_slice(body));
@@ -20,7 +21,8 @@ pub fn decode_event(body: &[u8]) {
         (batch, generally) => panic!("one path reads it and the other does not: {batch:?}, {generally:?}"),
     };
     assert_eq!(seen(&batch), seen(&generally));
-    // What no field of ours is in is passed over unread: numbers out of range and half surrogates among it.
+    // What no field of ours is in is passed over unread: numbers out of range and half surrogates
+    // among it.
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return };
     let records = value["Records"].as_array().expect("a decoded event has records");
     let mut batch_records = (&batch).into_iter().peekable();
@@ -61,7 +63,8 @@ fn seen(batch: &Batch) -> (Vec<String>, String) {
     (batch.iter().map(record).collect(), format!("{:?} {:?}", batch.event_source_arn(), batch.window()))
 }
 
-/// An aggregate's message is read as `prost` reads it, never panics, and nothing but what carries its own digest is an aggregate.
+/// An aggregate's message is read as `prost` reads it, never panics, and nothing but what carries
+/// its own digest is an aggregate.
 pub fn unpack_aggregate(data: &[u8]) {
     let count = aggregation::reference::agrees_with_reference(data);
     let sealed = aggregation::seal(data);

@@ -1,8 +1,8 @@
-//! The guides: what happens on AWS, what Streambot does about it, and what to choose. A chapter each; the reference is with
-//! the items they link to.
+//! The guides: what happens on AWS, what Streambot does about it, and what to choose. A chapter
+//! each; the reference is with the items they link to.
 //!
-//! Begin with [`first_service`], which goes from nothing to a deployed service, and [the tour](crate#a-tour). Then, in this
-//! order:
+//! Begin with [`first_service`], which goes from nothing to a deployed service, and [the
+//! tour](crate#a-tour). Then, in this order:
 //!
 //! | before | read |
 //! |---|---|
@@ -16,8 +16,8 @@
 //! | production | [`monitoring`]: metrics, alarms, the dashboard, logs |
 //! | | [`troubleshooting`]: by error message |
 //!
-//! And where they apply: [`kpl`] for producers that aggregate records, [`windows`] for aggregation over time, [`migrating`]
-//! for a service of Streambot 1.0.
+//! And where they apply: [`kpl`] for producers that aggregate records, [`windows`] for aggregation
+//! over time, [`migrating`] for a service of Streambot 1.0.
 
 #[doc = include_str!("guide/first_service.md")]
 pub mod first_service {}

@@ -1,5 +1,6 @@
-//! The shapes of handler a service can have, a room each: [`each`](fn@each) record, the whole [`batch`](fn@batch), or a
-//! [`window`](fn@window) of time. This one knows only what they have in common.
+//! The shapes of handler a service can have, a room each: [`each`](fn@each) record, the whole
+//! [`batch`](fn@batch), or a [`window`](fn@window) of time. This one knows only what they have in
+//! common.
 
 mod batch;
 mod each;
@@ -18,7 +19,8 @@ use crate::response::Outcome;
 
 /// What [`run`](crate::run) runs: something that works on one batch at a time.
 ///
-/// [`each`] and [`batch`] make one from a function. Implement it to wrap one of those in something of your own:
+/// [`each`] and [`batch`] make one from a function. Implement it to wrap one of those in something
+/// of your own:
 ///
 /// ```
 /// use streambot_runtime::{Batch, Context, Error, Handler, Outcome};

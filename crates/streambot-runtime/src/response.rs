@@ -1,5 +1,5 @@
-//! The response of an invocation: which outcome of a batch can be reported as a partial batch response, and which has to
-//! fail the whole invocation.
+//! The response of an invocation: which outcome of a batch can be reported as a partial batch
+//! response, and which has to fail the whole invocation.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
 
@@ -18,7 +18,8 @@ use crate::record::Record;
 pub struct Outcome {
     /// The first record not done, from which Lambda has to deliver again.
     pub(crate) retry_from: Option<Record>,
-    /// How many Kinesis records failed. None of them failed if a deadline merely cut the batch short.
+    /// How many Kinesis records failed. None of them failed if a deadline merely cut the batch
+    /// short.
     pub(crate) failed: usize,
     /// Set if the deadline cut the batch short.
     pub(crate) cut: Option<Cut>,
@@ -57,12 +58,14 @@ impl Outcome {
         self.failed
     }
 
-    /// How many Kinesis records were dropped because they were still running when the deadline came.
+    /// How many Kinesis records were dropped because they were still running when the deadline
+    /// came.
     pub fn unfinished(&self) -> usize {
         self.cut.as_ref().map_or(0, |cut| cut.unfinished)
     }
 
-    /// Whether the response may be counted as a success: every record is done, or the deadline cut the batch and none failed.
+    /// Whether the response may be counted as a success: every record is done, or the deadline cut
+    /// the batch and none failed.
     pub(crate) fn is_success(&self) -> bool {
         self.failed == 0 && (self.retry_from.is_none() || self.cut.is_some())
     }
@@ -70,8 +73,8 @@ impl Outcome {
 
 /// The largest response in bytes that Lambda takes from a function: 6 MB and 100 bytes.
 ///
-/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>; the exact number is the one in Lambda's own
-/// message, "exceeded maximum allowed payload size (6291556 bytes)".
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>; the exact number is
+/// the one in Lambda's own message, "exceeded maximum allowed payload size (6291556 bytes)".
 const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
 /// What a response holds besides the window's state takes fewer bytes than this.
@@ -123,9 +126,9 @@ fn names(dropped: &[String]) -> String {
 impl Response {
     /// The response to an outcome.
     ///
-    /// An outcome fails the whole invocation if Lambda would take its report for a success (the event source mapping does
-    /// not `report` batch item failures, and the records would be lost), and if the deadline came before the checkpoint
-    /// moved: retries have to count, and to be seen.
+    /// An outcome fails the whole invocation if Lambda would take its report for a success (the
+    /// event source mapping does not `report` batch item failures, and the records would be lost),
+    /// and if the deadline came before the checkpoint moved: retries have to count, and to be seen.
     pub(crate) fn new(outcome: &mut Outcome, report: bool) -> Result<Self, Unreportable> {
         let failed = outcome.retry_from.as_ref().map(|record| item_failure(record, outcome, report));
         let batch_item_failures: Vec<_> = failed.transpose()?.into_iter().collect();

@@ -1,5 +1,5 @@
-//! Runs a [`Handler`] with `lambda_runtime`: the raw body in, the response out, the metric line before the response and the
-//! log upload after it.
+//! Runs a [`Handler`] with `lambda_runtime`: the raw body in, the response out, the metric line
+//! before the response and the log upload after it.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -21,19 +21,23 @@ use crate::{Error, logs, memory, metrics, shutdown};
 
 /// Runs a service as a Lambda function, until Lambda ends it.
 ///
-/// `init` runs once, before the first invocation: build clients there, and return the [handler](Handler).
+/// `init` runs once, before the first invocation: build clients there, and return the
+/// [handler](Handler).
 ///
-/// Before it, `.env` is read: its values are in [`Stack`], and in environment variables if the process has one thread
-/// then, as a plain `fn main` has. What the environment has already wins over the file.
+/// Before it, `.env` is read: its values are in [`Stack`], and in environment variables if the
+/// process has one thread then, as a plain `fn main` has. What the environment has already wins
+/// over the file.
 ///
-/// Then logging is set up, to stdout: the format is that of `AWS_LAMBDA_LOG_FORMAT`, and the filter is `RUST_LOG`, which
-/// `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of the `log` crate and panics are lines of that log.
+/// Then logging is set up, to stdout: the format is that of `AWS_LAMBDA_LOG_FORMAT`, and the filter
+/// is `RUST_LOG`, which `AWS_LAMBDA_LOG_LEVEL` caps. Events of `tracing`, records of the `log`
+/// crate and panics are lines of that log.
 ///
-/// - A tracing subscriber, a logger of `log` or a panic hook that is set before `run` is respected. Lines of another
-///   subscriber are not copied to `LogBucket`.
-/// - A panic is logged once; with `RUST_BACKTRACE` set (and not `0`) its line has the field `backtrace`.
-/// - `STREAMBOT_LOG_UPLOAD_TIMEOUT_MS` is how long the upload of log lines to `LogBucket` may delay the next event, in
-///   milliseconds; 1000 by default.
+/// - A tracing subscriber, a logger of `log` or a panic hook that is set before `run` is respected.
+///   Lines of another subscriber are not copied to `LogBucket`.
+/// - A panic is logged once; with `RUST_BACKTRACE` set (and not `0`) its line has the field
+///   `backtrace`.
+/// - `STREAMBOT_LOG_UPLOAD_TIMEOUT_MS` is how long the upload of log lines to `LogBucket` may delay
+///   the next event, in milliseconds; 1000 by default.
 ///
 /// ```no_run
 /// use streambot_runtime::{Error, Record, each, run};
@@ -52,8 +56,9 @@ use crate::{Error, logs, memory, metrics, shutdown};
 /// # Errors
 ///
 /// - If it is not run by Lambda or `streambot-deploy local`.
-/// - If it is called within a Tokio runtime, such as that of `#[tokio::main]`; if `.env` cannot be read; if `init` fails or
-///   panics; if Lambda refuses the extension for [`on_shutdown`](crate::on_shutdown). Lambda receives these as init errors.
+/// - If it is called within a Tokio runtime, such as that of `#[tokio::main]`; if `.env` cannot be
+///   read; if `init` fails or panics; if Lambda refuses the extension for
+///   [`on_shutdown`](crate::on_shutdown). Lambda receives these as init errors.
 /// - If the Runtime API fails.
 pub fn run<I, H>(init: I) -> Result<(), Error>
 where
@@ -114,7 +119,8 @@ impl fmt::Debug for WithinTokio {
     }
 }
 
-/// Reports an init error from a thread of its own, because the current one is within a Tokio runtime.
+/// Reports an init error from a thread of its own, because the current one is within a Tokio
+/// runtime.
 fn refuse(kind: &'static str, error: Error) -> Error {
     let report = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(init_failed(kind, error)),

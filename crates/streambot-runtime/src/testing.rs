@@ -1,5 +1,6 @@
-//! What a service tests its handlers with: events as Lambda would send them, and the exact answer Lambda would get. It
-//! knows the event's JSON and runs a handler in process; it refuses to know the Runtime API and AWS.
+//! What a service tests its handlers with: events as Lambda would send them, and the exact answer
+//! Lambda would get. It knows the event's JSON and runs a handler in process; it refuses to know
+//! the Runtime API and AWS.
 //!
 //! ```
 //! use streambot_runtime::testing::{invoke, records};
@@ -55,7 +56,8 @@ pub fn record(data: impl Into<Vec<u8>>) -> TestRecord {
     TestRecord { data: data.into(), partition_key: PartitionKey::OfItsOwn, arrival: None }
 }
 
-/// A KPL aggregated record of these user records, each a partition key and data, as a producer would pack them.
+/// A KPL aggregated record of these user records, each a partition key and data, as a producer
+/// would pack them.
 pub fn aggregated<K: Into<String>, D: Into<Vec<u8>>>(user_records: impl IntoIterator<Item = (K, D)>) -> TestRecord {
     let user_records: Vec<_> = user_records.into_iter().map(|(key, data)| (key.into(), data.into())).collect();
     record(aggregation::pack(&user_records))
@@ -84,7 +86,8 @@ impl TestRecord {
         self
     }
 
-    /// Removes the partition key, as for a record of an on-demand stream that distributes records by itself.
+    /// Removes the partition key, as for a record of an on-demand stream that distributes records
+    /// by itself.
     ///
     /// ```
     /// use streambot_runtime::testing::{Event, decode, record};
@@ -144,8 +147,8 @@ impl Event {
         }
     }
 
-    /// Makes it an event of the tumbling window from `start` to `end` (RFC 3339 in UTC) with this state so far;
-    /// `json!({})` is what Lambda begins with.
+    /// Makes it an event of the tumbling window from `start` to `end` (RFC 3339 in UTC) with this
+    /// state so far; `json!({})` is what Lambda begins with.
     pub fn window(mut self, start: impl Into<String>, end: impl Into<String>, state: Value) -> Self {
         let (start, end) = (start.into(), end.into());
         self.window = Some(TestWindow { start, end, state, is_final: false, terminated_early: false });
@@ -160,7 +163,8 @@ impl Event {
         self
     }
 
-    /// Makes it the last event of a window that Lambda ended early, because its state grew over 1 MB.
+    /// Makes it the last event of a window that Lambda ended early, because its state grew over 1
+    /// MB.
     pub fn terminated_early(mut self) -> Self {
         if let Some(window) = &mut self.window {
             window.terminated_early = true;
@@ -192,7 +196,8 @@ impl Event {
         self
     }
 
-    /// An event source mapping that does not report batch item failures: any failure has to fail the invocation.
+    /// An event source mapping that does not report batch item failures: any failure has to fail
+    /// the invocation.
     pub fn without_batch_item_failures(mut self) -> Self {
         self.report_batch_item_failures = false;
         self
@@ -243,14 +248,15 @@ impl Event {
 
 /// Runs a handler on an event and returns what Lambda would be told.
 ///
-/// Deadlines run on Tokio's clock, so a test that [pauses](https://docs.rs/tokio/latest/tokio/time/fn.pause.html) it
-/// takes no time.
+/// Deadlines run on Tokio's clock, so a test that
+/// [pauses](https://docs.rs/tokio/latest/tokio/time/fn.pause.html) it takes no time.
 pub async fn invoke<H: Handler>(handler: &H, event: impl Borrow<Event>) -> Answer {
     let event = event.borrow();
     invoke_json(handler, event.to_json(), event).await
 }
 
-/// Runs a handler on the bytes of an event, however broken; the [`Event`] says under which conditions.
+/// Runs a handler on the bytes of an event, however broken; the [`Event`] says under which
+/// conditions.
 pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, conditions: &Event) -> Answer {
     let lines = Lines::default();
     let sink = lines.clone();
@@ -286,8 +292,9 @@ pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, cond
 ///
 /// # Errors
 ///
-/// When the bytes are no event of a Kinesis event source mapping. A record that cannot be read is one of the batch's all
-/// the same; [`each`](crate::each) and [`batch`](crate::batch) take it for a failed one.
+/// When the bytes are no event of a Kinesis event source mapping. A record that cannot be read is
+/// one of the batch's all the same; [`each`](crate::each) and [`batch`](crate::batch) take it for a
+/// failed one.
 pub fn decode(body: impl Into<Bytes>) -> Result<Batch, Error> {
     Ok(event::decode(body.into())?)
 }

@@ -1,4 +1,5 @@
-//! Events that are broken, or are not what the function is for: what is said of them, and that neighbours are not harmed.
+//! Events that are broken, or are not what the function is for: what is said of them, and that
+//! neighbours are not harmed.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::cell::RefCell;

@@ -14,7 +14,8 @@ use tokio::time::sleep;
 /// Data of the records a handler has finished, in that order.
 type Seen = Rc<RefCell<Vec<String>>>;
 
-/// A handler that notes each line, and fails on `fail`, panics on `panic` and takes as many ms as a number says.
+/// A handler that notes each line, and fails on `fail`, panics on `panic` and takes as many ms as a
+/// number says.
 fn noting(seen: &Seen) -> impl AsyncFn(Utf8) -> Result<(), Error> + use<> {
     let seen = Rc::clone(seen);
     async move |line: Utf8| -> Result<(), Error> {

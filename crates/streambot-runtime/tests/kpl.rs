@@ -87,7 +87,8 @@ async fn aggregates_can_be_taken_as_they_are() {
     assert!(invoke(&batch(whole).deaggregate(false), mixed()).await.succeeded());
 }
 
-/// `tests/vectors/kpl.json` is written by PyPI's `aws_kinesis_agg` (see `ci/kpl-vectors`), damaged ones included.
+/// `tests/vectors/kpl.json` is written by PyPI's `aws_kinesis_agg` (see `ci/kpl-vectors`), damaged
+/// ones included.
 #[tokio::test]
 async fn vectors_of_another_implementation_decode_as_they_should() {
     let vectors: Vec<Value> = serde_json::from_str(include_str!("vectors/kpl.json")).unwrap();

@@ -107,7 +107,8 @@ async fn sum(mut window: Window<u64>) -> Result<(u64, Failures), Error> {
     Ok((window.state, failures))
 }
 
-/// An aggregate whose third entry names a partition key that its table does not have: 1 and 2, then damage.
+/// An aggregate whose third entry names a partition key that its table does not have: 1 and 2, then
+/// damage.
 fn damaged_aggregate() -> Vec<u8> {
     base64_simd::STANDARD.decode_to_vec("84mawgoBYRoFCAAaATEaBQgAGgEyGgUIBxoBNHe+BD7g3iQwZe6UFECL1jE=").unwrap()
 }
@@ -143,7 +144,8 @@ async fn an_aggregate_that_is_delivered_again_is_counted_once() {
     assert_eq!(state, json!(6));
 }
 
-/// The second run, on the records ahead of the aggregate, is not the window's last: the rest is still to come.
+/// The second run, on the records ahead of the aggregate, is not the window's last: the rest is
+/// still to come.
 #[tokio::test]
 async fn the_run_that_makes_the_state_before_an_aggregate_is_never_final() {
     let runs = std::cell::RefCell::new(Vec::new());

@@ -1,6 +1,7 @@
-//! Plays whole runs of a shard against its poller under a virtual clock: random records, random settings and a random
-//! adversary in the function's place, all drawn from one number. It refuses to know how the poller decides; what has to hold
-//! is told only by what goes in and comes out (`observer.rs`).
+//! Plays whole runs of a shard against its poller under a virtual clock: random records, random
+//! settings and a random adversary in the function's place, all drawn from one number. It refuses
+//! to know how the poller decides; what has to hold is told only by what goes in and comes out
+//! (`observer.rs`).
 
 mod adversary;
 mod consumer;
@@ -25,7 +26,8 @@ type Answers = BTreeMap<(u64, usize), (Outcome, Option<State>)>;
 
 /// What takes the function's place in a run.
 trait Function {
-    /// How an invocation that begins at `now` ends, the state it responds with, and how many milliseconds it takes.
+    /// How an invocation that begins at `now` ends, the state it responds with, and how many
+    /// milliseconds it takes.
     fn invoke(&mut self, now: u64, batch: &Batch, window: Option<&Frame>) -> (Outcome, Option<State>, u64);
 
     /// These records will not come again.

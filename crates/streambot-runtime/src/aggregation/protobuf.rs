@@ -1,9 +1,11 @@
-//! As much of Protocol Buffers as an aggregate needs: numbers, bytes, and the way past what is unknown. It refuses to know
-//! what a field means.
+//! As much of Protocol Buffers as an aggregate needs: numbers, bytes, and the way past what is
+//! unknown. It refuses to know what a field means.
 //!
-//! <https://protobuf.dev/programming-guides/encoding/>. Every function gives `None` where the bytes are no such thing.
+//! <https://protobuf.dev/programming-guides/encoding/>. Every function gives `None` where the bytes
+//! are no such thing.
 
-/// How deep groups may lie in each other, the message itself counted: as deep as the Protocol Buffers libraries allow.
+/// How deep groups may lie in each other, the message itself counted: as deep as the Protocol
+/// Buffers libraries allow.
 pub(super) const DEPTH: u32 = 100;
 
 /// How a field's value is written.

@@ -1,5 +1,5 @@
-//! The message of an aggregate as `prost` reads it: what the reader of this crate is held against. Nothing but tests and fuzzing
-//! uses it.
+//! The message of an aggregate as `prost` reads it: what the reader of this crate is held against.
+//! Nothing but tests and fuzzing uses it.
 
 use bytes::Bytes;
 use prost::Message;
@@ -17,7 +17,8 @@ pub(crate) struct AggregatedRecord {
     pub(crate) records: Vec<PackedRecord>,
 }
 
-/// One user record in the message. Its required fields are optional here, so that a missing one is seen.
+/// One user record in the message. Its required fields are optional here, so that a missing one is
+/// seen.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PackedRecord {
     #[prost(uint64, optional, tag = "1")]
@@ -28,7 +29,8 @@ pub(crate) struct PackedRecord {
     pub(crate) data: Option<Bytes>,
 }
 
-/// The fields of a message, read by `prost`; `None` where it is none, or one that lacks what the format requires.
+/// The fields of a message, read by `prost`; `None` where it is none, or one that lacks what the
+/// format requires.
 fn read(message: &[u8]) -> Option<AggregatedRecord> {
     let aggregate = AggregatedRecord::decode(message).ok()?;
     let mut keys = aggregate.partition_key_table.iter().chain(&aggregate.explicit_hash_key_table);

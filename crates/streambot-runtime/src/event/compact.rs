@@ -1,6 +1,7 @@
-//! The fast path: events in the one layout that Lambda writes, read in one pass. JSON without white space, fields in a
-//! fixed order, and most of them the same from record to record: so bytes are compared where a parser would parse. It
-//! refuses to judge what differs: that record, or the whole event, is left to the [general](super::general) path.
+//! The fast path: events in the one layout that Lambda writes, read in one pass. JSON without white
+//! space, fields in a fixed order, and most of them the same from record to record: so bytes are
+//! compared where a parser would parse. It refuses to judge what differs: that record, or the whole
+//! event, is left to the [general](super::general) path.
 
 use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
@@ -11,7 +12,8 @@ use super::{Arrival, Decoder, Entry, EventError};
 const OPENING: &[u8] = br#"{"Records":["#;
 const KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"#;
 const SEQUENCE_NUMBER: &[u8] = br#"","sequenceNumber":""#;
-/// What follows in place of a key and [`SEQUENCE_NUMBER`] if Kinesis distributed the record without a key.
+/// What follows in place of a key and [`SEQUENCE_NUMBER`] if Kinesis distributed the record without
+/// a key.
 const NULL: &[u8] = br#"null,"sequenceNumber":""#;
 const NO_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","sequenceNumber":""#;
 const DATA: &[u8] = br#"","data":""#;
@@ -25,7 +27,8 @@ const REGION: &[u8] = br#"","awsRegion":""#;
 const SOURCE_ARN: &[u8] = br#"","eventSourceARN":""#;
 const CLOSING: &[u8] = br#""}"#;
 
-/// Reads the records, and then what the event says beside them. `None` when the event is laid out otherwise.
+/// Reads the records, and then what the event says beside them. `None` when the event is laid out
+/// otherwise.
 pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>, EventError> {
     let body = decoder.body;
     let mut at = OPENING.len();
@@ -42,7 +45,8 @@ pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>
                 let end = at + values.byte_offset();
                 let known = decoder.entries.len();
                 decoder.record(index, raw)?;
-                // What was read well tells the layout of the records to come, with fields that Lambda did not write before.
+                // What was read well tells the layout of the records to come, with fields that
+                // Lambda did not write before.
                 let read_well = decoder.entries.get(known).is_some_and(|entry| entry.fault.is_none());
                 if layout.is_none() && read_well {
                     layout = Layout::of(&body[at..end]).inspect(|_| decoder.expect_records_of(end - at));
@@ -111,12 +115,14 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of the record at the front of `record`, whose data is likely to have `data_len` bytes.
+    /// The fields of the record at the front of `record`, whose data is likely to have `data_len`
+    /// bytes.
     fn of(record: &'a [u8], data_len: usize) -> Option<Self> {
         let (partition_key, rest) = partition_key(record)?;
         let (sequence_number, rest) = rest.split_at(digits(rest));
         let rest = rest.strip_prefix(DATA)?;
-        // A quote that stands where one is expected ends the data: one ahead of it is no base64, and found then.
+        // A quote that stands where one is expected ends the data: one ahead of it is no base64,
+        // and found then.
         let as_expected = rest.get(data_len..).is_some_and(|rest| rest.starts_with(ARRIVAL));
         let data_len = if as_expected { data_len } else { memchr(b'"', rest)? };
         let (data, rest) = rest.split_at(data_len);
@@ -129,7 +135,8 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// The layout of the record at `at`, if it is Lambda's own to the last byte; and the stream it names.
+    /// The layout of the record at `at`, if it is Lambda's own to the last byte; and the stream it
+    /// names.
     fn lambdas_layout(&mut self, at: usize) -> Option<Layout<'a>> {
         let fields = Fields::of(&self.body[at..], 0)?;
         let (id, tail) = text(fields.rest)?;
@@ -143,12 +150,14 @@ impl<'a> Decoder<'a> {
         Some(layout)
     }
 
-    /// Makes room for as many records as the body can hold, when they are all about as long as this.
+    /// Makes room for as many records as the body can hold, when they are all about as long as
+    /// this.
     fn expect_records_of(&mut self, len: usize) {
         self.entries.reserve((self.body.len() / len + 1).min(10_000));
     }
 
-    /// Reads the record at `at`, and says where it ends. `None`, and nothing is changed, when it is laid out otherwise.
+    /// Reads the record at `at`, and says where it ends. `None`, and nothing is changed, when it is
+    /// laid out otherwise.
     fn compact(&mut self, layout: &mut Layout<'a>, at: usize) -> Option<usize> {
         let Fields { partition_key, sequence_number, data, arrival, rest } =
             Fields::of(&self.body[at..], layout.data_len)?;
@@ -189,8 +198,8 @@ fn partition_key(record: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     }
 }
 
-/// The text in front of the first quote, and the rest from that quote on. `None` where JSON allows no such text, and where
-/// it has escapes. Eight bytes are looked at in one go.
+/// The text in front of the first quote, and the rest from that quote on. `None` where JSON allows
+/// no such text, and where it has escapes. Eight bytes are looked at in one go.
 fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -236,8 +245,8 @@ fn digits(bytes: &[u8]) -> usize {
     len + bytes[len..].iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Seconds with up to three decimals, as milliseconds, and what follows. Within these bounds the result is what a parser's
-/// nearest double, multiplied and rounded, gives too.
+/// Seconds with up to three decimals, as milliseconds, and what follows. Within these bounds the
+/// result is what a parser's nearest double, multiplied and rounded, gives too.
 fn milliseconds(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
     let (seconds, rest) = bytes.split_at(digits(bytes));

@@ -18,8 +18,8 @@ impl Batch {
     /// this bound counts as a record that cannot be read, and the batch ends there: the records
     /// ahead of it are handled, and Lambda delivers the others again.
     ///
-    /// [`each`](crate::each()) and [`batch`](crate::batch()) do this for you; a [`Handler`](crate::Handler) of your own
-    /// receives the records as they were put.
+    /// [`each`](crate::each()) and [`batch`](crate::batch()) do this for you; a
+    /// [`Handler`](crate::Handler) of your own receives the records as they were put.
     pub fn deaggregated(self) -> Batch {
         let event = &self.event;
         let may_be_aggregate = |entry: &Entry| aggregation::begins_with_magic(event.bytes(entry.data));

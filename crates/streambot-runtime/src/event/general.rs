@@ -1,5 +1,5 @@
-//! The general path: any event that JSON allows, by serde, record by record. It knows which records cannot be read and
-//! why; it refuses to know the layout that Lambda happens to write.
+//! The general path: any event that JSON allows, by serde, record by record. It knows which records
+//! cannot be read and why; it refuses to know the layout that Lambda happens to write.
 
 use std::borrow::Cow;
 
@@ -72,7 +72,8 @@ impl<'a> RawEvent<'a> {
     }
 }
 
-/// A string that is borrowed from the body where it has no escapes. (Serde borrows a `Cow` only when it is not nested.)
+/// A string that is borrowed from the body where it has no escapes. (Serde borrows a `Cow` only
+/// when it is not nested.)
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -168,7 +169,8 @@ impl<'a> Decoder<'a> {
         Ok(self.in_arena(start))
     }
 
-    /// Where `text` stands: in the body when it was borrowed from there, else in the arena, to which it is added.
+    /// Where `text` stands: in the body when it was borrowed from there, else in the arena, to
+    /// which it is added.
     pub(super) fn text(&mut self, text: &str) -> Span {
         let body = self.body.as_ptr_range();
         if body.contains(&text.as_ptr()) {
@@ -191,7 +193,8 @@ impl<'a> Decoder<'a> {
         Span { start: (arena + start) as u32, end: (arena + self.arena.len()) as u32 }
     }
 
-    /// Adds an entry for an unreadable record, with its event id and the sequence number in it if they are well-formed.
+    /// Adds an entry for an unreadable record, with its event id and the sequence number in it if
+    /// they are well-formed.
     fn fault(&mut self, index: usize, id: Option<Text<'a>>, reason: String) {
         let id = id.map(|Text(id)| id).filter(|id| is_event_id(id)).unwrap_or_default();
         let number = id.rsplit_once(':').map_or("", |(_, number)| number);
@@ -211,7 +214,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Reads an object. If that fails, the reason names the field, as part of `name`, and kinds of values.
+/// Reads an object. If that fails, the reason names the field, as part of `name`, and kinds of
+/// values.
 fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &str) -> Result<T, String> {
     // Serde would read a struct from an array, too, field by field.
     if !raw.get().starts_with('{') {

@@ -13,7 +13,8 @@ use crate::response::{Failures, Outcome};
 
 /// A handler that is given the whole batch, as in Streambot 1.0.
 ///
-/// It returns `()` when all is done, or the [`Failures`] it has to report; an error fails the whole batch.
+/// It returns `()` when all is done, or the [`Failures`] it has to report; an error fails the whole
+/// batch.
 ///
 /// ```no_run
 /// use streambot_runtime::{Batch, Error, Failures, batch, run};
@@ -30,8 +31,9 @@ pub fn batch<M, F: BatchHandler<M>>(handler: F) -> WholeBatch<M, F> {
     WholeBatch { handler, deaggregate: true, marker: PhantomData }
 }
 
-/// A function that [`batch`] takes: `async fn(Batch) -> Result<T, E>` or `async fn(Batch, Context) -> Result<T, E>`,
-/// where `T` is `()` or [`Failures`] and `E` is anything that turns into an [`Error`].
+/// A function that [`batch`] takes: `async fn(Batch) -> Result<T, E>` or `async fn(Batch, Context)
+/// -> Result<T, E>`, where `T` is `()` or [`Failures`] and `E` is anything that turns into an
+/// [`Error`].
 #[allow(async_fn_in_trait, reason = "handlers run on one thread; their futures need not be Send")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function that `batch` can take",
@@ -107,7 +109,8 @@ impl<M, F: BatchHandler<M>> Handler for WholeBatch<M, F> {
     }
 }
 
-/// A batch up to its first unreadable record. What is ahead of that one is worked on, and it is the checkpoint then.
+/// A batch up to its first unreadable record. What is ahead of that one is worked on, and it is the
+/// checkpoint then.
 pub(super) struct Readable {
     pub(super) batch: Batch,
     fault: Option<Record>,

@@ -1,4 +1,5 @@
-//! One record at a time, or several of different keys at once: until the first failure, or until the deadline is near.
+//! One record at a time, or several of different keys at once: until the first failure, or until
+//! the deadline is near.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -23,8 +24,9 @@ use crate::{Error, metrics};
 
 /// A handler that is given one record at a time.
 ///
-/// Records of one partition key run in order. With [`concurrency`](Each::concurrency), records of different keys run at
-/// once. The first failure stops what comes after it, and Lambda delivers again from the first record not done.
+/// Records of one partition key run in order. With [`concurrency`](Each::concurrency), records of
+/// different keys run at once. The first failure stops what comes after it, and Lambda delivers
+/// again from the first record not done.
 ///
 /// ```no_run
 /// use streambot_runtime::{Error, Utf8, each, run};
@@ -47,8 +49,9 @@ pub fn each<M, F: RecordHandler<M>>(handler: F) -> Each<M, F> {
     }
 }
 
-/// A function that [`each`] takes: `async fn(A) -> Result<(), E>` or `async fn(A, Context) -> Result<(), E>`, where `A`
-/// is [made from a record](FromRecord) and `E` is anything that turns into an [`Error`].
+/// A function that [`each`] takes: `async fn(A) -> Result<(), E>` or `async fn(A, Context) ->
+/// Result<(), E>`, where `A` is [made from a record](FromRecord) and `E` is anything that turns
+/// into an [`Error`].
 #[allow(async_fn_in_trait, reason = "handlers run on one thread; their futures need not be Send")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function that `each` can take",
@@ -141,8 +144,8 @@ pub struct Each<M, F> {
 impl<M, F> Each<M, F> {
     /// How many records may run at once; 1 by default, and 0 means 1.
     ///
-    /// Records of one partition key still run one after the other. A function has one thread, so this is for handlers
-    /// that wait (on a database, on HTTP), not for those that compute.
+    /// Records of one partition key still run one after the other. A function has one thread, so
+    /// this is for handlers that wait (on a database, on HTTP), not for those that compute.
     pub fn concurrency(mut self, records: usize) -> Self {
         self.concurrency = records.max(1);
         self
@@ -150,15 +153,17 @@ impl<M, F> Each<M, F> {
 
     /// How long before the invocation's deadline no further record is started.
     ///
-    /// By default 500 ms or 5 % of the function's timeout, whichever is larger; never more than half of the timeout.
-    /// What runs by then has four fifths of the margin to finish and is dropped after that; the last fifth is for the
-    /// answer. Records not done are delivered again, so a slow batch makes progress instead of timing out for ever.
+    /// By default 500 ms or 5 % of the function's timeout, whichever is larger; never more than
+    /// half of the timeout. What runs by then has four fifths of the margin to finish and is
+    /// dropped after that; the last fifth is for the answer. Records not done are delivered again,
+    /// so a slow batch makes progress instead of timing out for ever.
     pub fn deadline_margin(mut self, margin: Duration) -> Self {
         self.deadline_margin = Some(margin);
         self
     }
 
-    /// What to do with a record that cannot be turned into what the handler takes; [`Undecodable::Fail`] by default.
+    /// What to do with a record that cannot be turned into what the handler takes;
+    /// [`Undecodable::Fail`] by default.
     pub fn on_undecodable(mut self, policy: Undecodable) -> Self {
         self.undecodable = policy;
         self
@@ -212,14 +217,16 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
                 break;
             };
             progress.finish(index, done);
-            // Records that are done without waiting leave the service's background tasks their turn.
+            // Records that are done without waiting leave the service's background tasks their
+            // turn.
             consume_budget().await;
         }
         progress
     }
 
-    /// As many workers as records may run at once. One whose record is done takes the next by itself: what that record held
-    /// up is all that may have become free. So one that finds nothing to take is not needed any more.
+    /// As many workers as records may run at once. One whose record is done takes the next by
+    /// itself: what that record held up is all that may have become free. So one that finds nothing
+    /// to take is not needed any more.
     async fn at_once(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
         let checkpoint = Checkpoint::by_key(batch.partition_keys(), self.concurrency);
         let start_until = Moment::new(context.clock(), schedule.start_until);
@@ -245,7 +252,8 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
         progress
     }
 
-    /// Runs the handler on one record and says whether the record is done. A failure is logged here, once.
+    /// Runs the handler on one record and says whether the record is done. A failure is logged
+    /// here, once.
     async fn one(&self, batch: &Batch, index: usize, context: &Context) -> bool {
         let record = batch.record(index);
         if let Some(fault) = record.fault() {

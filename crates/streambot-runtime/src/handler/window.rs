@@ -1,4 +1,5 @@
-//! Tumbling windows: a state carried from batch to batch of one shard, until the window's time is over.
+//! Tumbling windows: a state carried from batch to batch of one shard, until the window's time is
+//! over.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>
 
@@ -24,11 +25,12 @@ use crate::{Error, json, metrics};
 /// Over this many bytes of state Lambda ends a window early.
 const STATE_LIMIT: usize = 1 << 20;
 
-/// A handler for an event source mapping with a tumbling window: it is given the window's state with each batch of it
-/// and returns the state anew.
+/// A handler for an event source mapping with a tumbling window: it is given the window's state
+/// with each batch of it and returns the state anew.
 ///
-/// The state is any serde type with a default, which is what a window begins with. With the last batch of a window, which
-/// may be empty, [`Window::is_final`] is true: write the result somewhere then.
+/// The state is any serde type with a default, which is what a window begins with. With the last
+/// batch of a window, which may be empty, [`Window::is_final`] is true: write the result somewhere
+/// then.
 ///
 /// ```no_run
 /// use streambot_runtime::{Error, Window, run, window};
@@ -49,13 +51,15 @@ const STATE_LIMIT: usize = 1 << 20;
 /// }
 /// ```
 ///
-/// A handler that could not work on some records returns `(state, failures)`; the state is then that of the records ahead
-/// of the first failure, for the others come again. If the first failure is inside a KPL aggregate, Lambda delivers the
-/// whole aggregate again; the handler is then run a second time in the same invocation, on the records before the
-/// aggregate, and that state is the one that is kept.
+/// A handler that could not work on some records returns `(state, failures)`; the state is then
+/// that of the records ahead of the first failure, for the others come again. If the first failure
+/// is inside a KPL aggregate, Lambda delivers the whole aggregate again; the handler is then run a
+/// second time in the same invocation, on the records before the aggregate, and that state is the
+/// one that is kept.
 ///
-/// The state has to come back from JSON as it was. A state that does not (NaN, which JSON does not have; a field that is left
-/// out and has another default) fails the invocation, rather than to start the window over unseen.
+/// The state has to come back from JSON as it was. A state that does not (NaN, which JSON does not
+/// have; a field that is left out and has another default) fails the invocation, rather than to
+/// start the window over unseen.
 pub fn window<M, S, F: WindowHandler<M, S>>(handler: F) -> Windowed<M, S, F> {
     Windowed { handler, deaggregate: true, old_state: None, marker: PhantomData }
 }
@@ -81,12 +85,14 @@ impl<S> Window<S> {
         &self.frame.end
     }
 
-    /// The shard the window is over, such as `shardId-000000000000`; known for a batch without records, too.
+    /// The shard the window is over, such as `shardId-000000000000`; known for a batch without
+    /// records, too.
     pub fn shard_id(&self) -> &str {
         &self.frame.shard_id
     }
 
-    /// Whether this is the window's last batch. An error now blocks the shard until a retry succeeds.
+    /// Whether this is the window's last batch. An error now blocks the shard until a retry
+    /// succeeds.
     pub fn is_final(&self) -> bool {
         self.frame.is_final
     }
@@ -114,10 +120,12 @@ impl<M, S, F> Windowed<M, S, F> {
         self
     }
 
-    /// What to make of a state that an older version of the function wrote and that no longer fits `S`.
+    /// What to make of a state that an older version of the function wrote and that no longer fits
+    /// `S`.
     ///
-    /// Without this the window starts over with the default: an error is logged and `OldWindowStates` counted, for the
-    /// state before is lost. Failing instead would block the shard. An error from `migrate` does fail the invocation.
+    /// Without this the window starts over with the default: an error is logged and
+    /// `OldWindowStates` counted, for the state before is lost. Failing instead would block the
+    /// shard. An error from `migrate` does fail the invocation.
     pub fn on_old_state(mut self, migrate: impl Fn(serde_json::Value) -> Result<S, Error> + 'static) -> Self {
         self.old_state = Some(Box::new(migrate));
         self
@@ -207,11 +215,12 @@ where
         self.handler.call(window, context).await
     }
 
-    /// The state of the records before a failure inside an aggregate, and the place of the checkpoint.
+    /// The state of the records before a failure inside an aggregate, and the place of the
+    /// checkpoint.
     ///
-    /// Lambda delivers the whole aggregate again, so the state must not hold the part of it that is ahead of the failure.
-    /// The handler has it counted already; so it is run once more, on the records before the aggregate alone. A state of
-    /// `None` leaves the window's as it was.
+    /// Lambda delivers the whole aggregate again, so the state must not hold the part of it that is
+    /// ahead of the failure. The handler has it counted already; so it is run once more, on the
+    /// records before the aggregate alone. A state of `None` leaves the window's as it was.
     async fn state_before(
         &self,
         failed: usize,
@@ -272,8 +281,9 @@ impl<S> WindowReply<S> for (S, Failures) {
     }
 }
 
-/// A function that [`window`] takes: `async fn(Window<S>) -> Result<S, E>` or `async fn(Window<S>, Context) ->
-/// Result<S, E>`, where the reply is `S` or `(S, Failures)` and `E` is anything that turns into an [`Error`].
+/// A function that [`window`] takes: `async fn(Window<S>) -> Result<S, E>` or `async fn(Window<S>,
+/// Context) -> Result<S, E>`, where the reply is `S` or `(S, Failures)` and `E` is anything that
+/// turns into an [`Error`].
 #[allow(async_fn_in_trait, reason = "handlers run on one thread; their futures need not be Send")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a function that `window` can take",

@@ -1,4 +1,5 @@
-//! What a run is made of: settings, records, and what the function does with each invocation, all drawn from a seed.
+//! What a run is made of: settings, records, and what the function does with each invocation, all
+//! drawn from a seed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};

@@ -1,5 +1,6 @@
-//! The runtime's own handlers in the function's place: `each`, `batch` and `window` work on real events under a virtual
-//! clock, and what they respond goes back to the poller. What has to hold is checked by [`Witness`] alone.
+//! The runtime's own handlers in the function's place: `each`, `batch` and `window` work on real
+//! events under a virtual clock, and what they respond goes back to the poller. What has to hold is
+//! checked by [`Witness`] alone.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,5 @@
-//! What has to hold at every step of a run, and at its end, told only by what went into the poller and came out.
+//! What has to hold at every step of a run, and at its end, told only by what went into the poller
+//! and came out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,7 +17,8 @@ pub(super) struct Observer {
     filtered: BTreeSet<u64>,
     succeeded: BTreeSet<u64>,
     discarded: BTreeSet<u64>,
-    /// The records that are not settled, by what keeps them in order: their shard, or with lanes their key.
+    /// The records that are not settled, by what keeps them in order: their shard, or with lanes
+    /// their key.
     unsettled: BTreeMap<String, BTreeSet<u64>>,
     /// Failures that count, of deliveries that began with this record.
     failures: HashMap<u64, u32>,

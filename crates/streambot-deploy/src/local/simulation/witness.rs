@@ -1,5 +1,6 @@
-//! What has to hold of the runtime's handlers, whatever they are given: seen from inside the handlers and from the
-//! responses, the status and the numbers of each invocation. It shares no code with the runtime and the poller.
+//! What has to hold of the runtime's handlers, whatever they are given: seen from inside the
+//! handlers and from the responses, the status and the numbers of each invocation. It shares no
+//! code with the runtime and the poller.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -89,8 +90,8 @@ impl Witness {
         self.now = Invocation { batch: self.packed(batch), counted, ..Invocation::default() };
     }
 
-    /// The handler was given a record: its turn must have come. What is wrong is kept until the invocation is over, for a
-    /// panic in here would be one of the handler.
+    /// The handler was given a record: its turn must have come. What is wrong is kept until the
+    /// invocation is over, for a panic in here would be one of the handler.
     pub(super) fn started(&mut self, number: u64) -> Behaviour {
         let key = &self.users.keys[number as usize];
         if let (Shape::Each { skips, .. }, Some(key)) = (self.shape, key) {
@@ -176,7 +177,8 @@ impl Witness {
         self.now.ended.get(&number) == Some(&false)
     }
 
-    /// The first Kinesis record of the batch with a user record that is not done, and that user record.
+    /// The first Kinesis record of the batch with a user record that is not done, and that user
+    /// record.
     fn first_not_done(&self) -> Option<(usize, u64)> {
         let batch = self.now.batch.iter().enumerate();
         let mut users = batch.flat_map(|(index, (_, numbers))| numbers.iter().map(move |number| (index, *number)));

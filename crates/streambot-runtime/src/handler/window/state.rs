@@ -1,5 +1,5 @@
-//! The JSON of a window's state. A state is written only if it reads back the same: Lambda hands the JSON to the window's
-//! next batch, so what is lost on the way is lost without a trace.
+//! The JSON of a window's state. A state is written only if it reads back the same: Lambda hands
+//! the JSON to the window's next batch, so what is lost on the way is lost without a trace.
 
 mod finite;
 
@@ -30,7 +30,8 @@ pub(super) enum StateError {
     Changed,
 }
 
-/// Whether this is what Lambda begins a window with (`{}`), or no state at all. Either is the default.
+/// Whether this is what Lambda begins a window with (`{}`), or no state at all. Either is the
+/// default.
 pub(super) fn is_fresh(json: &str) -> bool {
     json == "{}" || json == "null"
 }
@@ -50,8 +51,8 @@ where
     if written.get() == again.get() || is_same(&written, &again) { Ok(written) } else { Err(StateError::Changed) }
 }
 
-/// Whether two texts are one state: maps and sets of the standard library come in any order, and a floating-point number
-/// may change in its last digit.
+/// Whether two texts are one state: maps and sets of the standard library come in any order, and a
+/// floating-point number may change in its last digit.
 fn is_same(one: &RawValue, other: &RawValue) -> bool {
     let value = |json: &RawValue| serde_json::from_str::<Value>(json.get());
     value(one).is_ok_and(|one| value(other).is_ok_and(|other| are_alike(&one, &other)))

@@ -1,5 +1,5 @@
-//! A walk over any value that finds floating-point numbers which JSON does not have. `serde_json` writes them as `null`, and
-//! an `Option` would read that back as `None`.
+//! A walk over any value that finds floating-point numbers which JSON does not have. `serde_json`
+//! writes them as `null`, and an `Option` would read that back as `None`.
 
 use std::fmt;
 
