@@ -36,6 +36,8 @@ pub(crate) struct Cut {
     pub(crate) dropped: Vec<String>,
     /// How many Kinesis records were dropped.
     pub(crate) unfinished: usize,
+    /// How many user records of the first Kinesis record not done are done, and how many it has.
+    pub(crate) done_of_first: (usize, usize),
     /// Whether the first record not done failed on its own, rather than for want of time.
     pub(crate) first_failed: bool,
     /// How long the invocation had.
@@ -108,10 +110,9 @@ pub(crate) enum Unreportable {
     NoSequenceNumber { index: usize },
     #[error(
         "no progress: the deadline came before the first record of the batch ({event_id}) was done, so the whole batch \
-         fails and is delivered again; running after {allotted:?}: {}; raise the function's timeout, or make the \
-         handler faster", names(.dropped)
+         fails and is delivered again; after {allotted:?} {state}; raise the function's timeout, or make the handler faster"
     )]
-    NoProgress { event_id: String, dropped: Vec<String>, allotted: Duration },
+    NoProgress { event_id: String, state: String, allotted: Duration },
     #[error(
         "the response has {bytes} bytes and Lambda takes at most {MAX_RESPONSE_BYTES} (6 MB), so the whole batch fails; \
          keep less in the window's state"
@@ -119,8 +120,15 @@ pub(crate) enum Unreportable {
     TooLarge { bytes: usize },
 }
 
-fn names(dropped: &[String]) -> String {
-    if dropped.is_empty() { "nothing".to_owned() } else { dropped.join(", ") }
+impl Cut {
+    /// What the invocation was at when the deadline came.
+    fn state(&self) -> String {
+        let (done, total) = self.done_of_first;
+        match self.dropped.as_slice() {
+            [] => format!("{done} of its {total} user records were done, and no other could be started in time"),
+            dropped => format!("these records were running: {}", dropped.join(", ")),
+        }
+    }
 }
 
 impl Response {
@@ -157,8 +165,8 @@ fn item_failure(record: &Record, outcome: &Outcome, report: bool) -> Result<Batc
         && record.kinesis_index() == 0
         && !cut.first_failed
     {
-        let (dropped, allotted) = (cut.dropped.clone(), cut.allotted);
-        return Err(Unreportable::NoProgress { event_id: event_id(), dropped, allotted });
+        let (state, allotted) = (cut.state(), cut.allotted);
+        return Err(Unreportable::NoProgress { event_id: event_id(), state, allotted });
     }
     if !report {
         return Err(Unreportable::ReportingOff { failed: outcome.failed, event_id: event_id() });

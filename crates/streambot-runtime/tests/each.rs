@@ -235,6 +235,8 @@ async fn one_aggregate_slower_than_the_timeout_is_no_progress() {
             assert!((5..=7).contains(&seen.borrow().len()), "some user records were done");
             let message = no_progress(&answer);
             assert!(message.contains(&event.sequence_number(0)), "{message}");
+            let progress = format!("{} of its 10 user records were done", seen.borrow().len());
+            assert!(message.contains(&progress), "{message}");
         } else {
             assert!(answer.succeeded(), "two at a time are quick enough");
         }

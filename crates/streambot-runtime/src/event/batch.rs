@@ -135,6 +135,12 @@ impl Batch {
         index - ahead.take_while(|entry| entry.record == record).count()
     }
 
+    /// The records that came in the same Kinesis record as the one at `index`.
+    pub(crate) fn indexes_of_record(&self, index: usize) -> impl Iterator<Item = usize> {
+        let record = self.kinesis_index(index);
+        (self.start_of_record(index)..self.len).take_while(move |index| self.kinesis_index(*index) == record)
+    }
+
     /// Which Kinesis record of the event the record at `index` came in, counted from 0.
     pub(crate) fn kinesis_index(&self, index: usize) -> usize {
         self.event.entry(index).record as usize

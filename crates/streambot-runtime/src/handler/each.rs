@@ -363,9 +363,12 @@ impl Progress {
     /// Describes the batch that the deadline cut short, and logs it.
     fn cut_at(&self, position: usize, batch: &Batch, context: &Context) -> Cut {
         let running = || self.checkpoint.in_state(State::Running);
+        let of_first: Vec<usize> = batch.indexes_of_record(position).collect();
+        let is_done = |index: &&usize| self.checkpoint.state(**index) == State::Done;
         let cut = Cut {
             dropped: running().take(MAX_NAMED).map(|index| batch.record(index).id()).collect(),
             unfinished: kinesis_records(batch, running()),
+            done_of_first: (of_first.iter().filter(is_done).count(), of_first.len()),
             first_failed: self.checkpoint.state(position) == State::Failed,
             allotted: context.allotted(),
         };
