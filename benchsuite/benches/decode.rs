@@ -1,4 +1,5 @@
-//! The inner loops, for one who works on the decoder: `cargo bench` here, or `cargo bench -- '1,000 × 4 kB/Streambot'`.
+//! The inner loops, for one who works on the decoder: `cargo bench` here, or `cargo bench -- '1,000
+//! × 4 kB/Streambot'`.
 
 use std::time::Duration;
 
@@ -10,7 +11,11 @@ use shapes::{HOSTILE, KPL, SHAPES, Shape};
 fn decode(criterion: &mut Criterion) {
     for shape in &SHAPES {
         let floor = if shape.name == KPL.name { Decoder::FloorWithDigests } else { Decoder::Floor };
-        measure(criterion, shape, &[Decoder::Streambot, floor, Decoder::AwsLambdaEvents, Decoder::Memcpy]);
+        measure(
+            criterion,
+            shape,
+            &[Decoder::Streambot, floor, Decoder::AwsLambdaEvents, Decoder::Memcpy],
+        );
     }
     for shape in &HOSTILE {
         measure(criterion, shape, &[Decoder::Streambot, Decoder::AwsLambdaEvents, Decoder::Memcpy]);
@@ -19,10 +24,15 @@ fn decode(criterion: &mut Criterion) {
 
 fn measure(criterion: &mut Criterion, shape: &Shape, decoders: &[Decoder]) {
     let body = Bytes::from(shape.body());
-    let lambdas_own = decoders.iter().any(|decoder| matches!(decoder, Decoder::Floor | Decoder::FloorWithDigests));
+    let lambdas_own = decoders
+        .iter()
+        .any(|decoder| matches!(decoder, Decoder::Floor | Decoder::FloorWithDigests));
     check(&body, lambdas_own).expect("the decoders read the same");
     let mut group = criterion.benchmark_group(shape.name);
-    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(20);
+    group
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .sample_size(20);
     group.throughput(Throughput::Bytes(body.len() as u64));
     for decoder in decoders {
         group.bench_function(decoder.name(), |bencher| bencher.iter(|| decoder.run(&body)));

@@ -1,6 +1,6 @@
-//! Table 3: what a start costs, from the process's start to its first call of `/next` and to its first answer, and how large
-//! what is started is. Files are in the page cache, as in none of Lambda's cold starts; what is compared is what the
-//! process itself does.
+//! Table 3: what a start costs, from the process's start to its first call of `/next` and to its
+//! first answer, and how large what is started is. Files are in the page cache, as in none of
+//! Lambda's cold starts; what is compared is what the process itself does.
 
 use std::fs;
 use std::io::{Cursor, Write as _};
@@ -49,7 +49,9 @@ pub fn table() -> Result<()> {
     eprintln!("cold start: {STARTS} starts of {} functions", peers.len());
     for start in 0..STARTS {
         for index in shuffled(start, peers.len()) {
-            costs[index].add(&peers[index], &event).with_context(|| format!("{} fails", peers[index].name))?;
+            costs[index]
+                .add(&peers[index], &event)
+                .with_context(|| format!("{} fails", peers[index].name))?;
         }
     }
     for (peer, cost) in peers.iter().zip(&mut costs).filter(|(peer, _)| peer.bootstrap.is_some()) {
@@ -66,7 +68,8 @@ impl Cost {
         Ok(Self { name: peer.name, next, cpu, answer, size, instructions: None })
     }
 
-    /// Measures one more start. The wait for the processor time to stand still is none of the function's.
+    /// Measures one more start. The wait for the processor time to stand still is none of the
+    /// function's.
     fn add(&mut self, peer: &Peer, event: &Arc<[u8]>) -> Result<()> {
         let function = Function::start(peer.command())?;
         self.next.push(function.init.as_secs_f64());
@@ -78,7 +81,8 @@ impl Cost {
 
 impl Size {
     fn of(executable: &Path) -> Result<Self> {
-        let contents = fs::read(executable).with_context(|| format!("failed to read {}", executable.display()))?;
+        let contents = fs::read(executable)
+            .with_context(|| format!("failed to read {}", executable.display()))?;
         let zip = zipped(&contents).context("failed to zip an executable")?;
         Ok(Self { binary: contents.len() as u64, zip: zip as u64 })
     }
@@ -87,7 +91,10 @@ impl Size {
 /// How many bytes a bundle with this executable has, as `streambot-deploy` packs it.
 fn zipped(executable: &[u8]) -> zip::result::ZipResult<usize> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    zip.start_file("bootstrap", SimpleFileOptions::default().compression_method(CompressionMethod::Deflated))?;
+    zip.start_file(
+        "bootstrap",
+        SimpleFileOptions::default().compression_method(CompressionMethod::Deflated),
+    )?;
     zip.write_all(executable)?;
     Ok(zip.finish()?.into_inner().len())
 }
@@ -121,7 +128,9 @@ fn print(costs: &[Cost]) {
 }
 
 fn print_goals(costs: &[Cost]) {
-    let by_name = |name| costs.iter().find(|cost| cost.name == name).expect("each function of this name is measured");
+    let by_name = |name| {
+        costs.iter().find(|cost| cost.name == name).expect("each function of this name is measured")
+    };
     let floor = by_name(peers::FLOOR);
     println!("| goal, × {} | function | figure |\n|---|---|---|", floor.name);
     for name in [peers::BATCH, peers::EACH, peers::S3_LOGS] {
@@ -130,13 +139,20 @@ fn print_goals(costs: &[Cost]) {
             ("to the first `/next`", ratio(&cost.next, &floor.next)),
             ("CPU until the first `/next`", ratio(&cost.cpu, &floor.cpu)),
             ("to the first answer", ratio(&cost.answer, &floor.answer)),
-            ("instructions", cost.instructions.unwrap_or(0) as f64 / floor.instructions.unwrap_or(0) as f64),
+            (
+                "instructions",
+                cost.instructions.unwrap_or(0) as f64 / floor.instructions.unwrap_or(0) as f64,
+            ),
         ] {
-            println!("| cold start ≤ 1.15 ×: {what} | {name} | {} |", verdict(ratio, Limit::AtMost(1.15)));
+            println!(
+                "| cold start ≤ 1.15 ×: {what} | {name} | {} |",
+                verdict(ratio, Limit::AtMost(1.15))
+            );
         }
     }
     for (name, limit) in [(peers::BATCH, 3.0), (peers::EACH, 3.0), (peers::S3_LOGS, 6.0)] {
-        let [zip, floor] = [by_name(name), floor].map(|cost| cost.size.map_or(f64::NAN, |size| size.zip as f64));
+        let [zip, floor] =
+            [by_name(name), floor].map(|cost| cost.size.map_or(f64::NAN, |size| size.zip as f64));
         println!("| zip ≤ {limit} × | {name} | {} |", verdict(zip / floor, Limit::AtMost(limit)));
     }
     println!();

@@ -1,5 +1,6 @@
-//! The decoders that are measured, each a plain function from an event's body to what a handler would be given. They
-//! know what each peer's users would write; they refuse to know how time is taken.
+//! The decoders that are measured, each a plain function from an event's body to what a handler
+//! would be given. They know what each peer's users would write; they refuse to know how time is
+//! taken.
 
 use std::hint::black_box;
 
@@ -23,9 +24,11 @@ const MAGIC: &[u8] = &[0xf3, 0x89, 0x9a, 0xc2];
 pub enum Decoder {
     /// Streambot, KPL aggregates unpacked.
     Streambot,
-    /// `serde_json` into the event type of `aws_lambda_events`, which decodes base64 and leaves KPL aggregates packed.
+    /// `serde_json` into the event type of `aws_lambda_events`, which decodes base64 and leaves KPL
+    /// aggregates packed.
     AwsLambdaEvents,
-    /// The least there is to do: find the data and decode them. It reads no other layout than Lambda's.
+    /// The least there is to do: find the data and decode them. It reads no other layout than
+    /// Lambda's.
     Floor,
     /// The floor, and the digest that each KPL aggregate asks to be verified.
     FloorWithDigests,
@@ -90,7 +93,9 @@ pub fn floor(body: &[u8]) -> Result<Scanned> {
     while let Some(found) = finder.find(rest) {
         let from_data = &rest[found + DATA.len()..];
         let end = memchr(b'"', from_data).context("the data have no end")?;
-        STANDARD.decode_append(&from_data[..end], &mut scanned.arena).context("the data are not base64")?;
+        STANDARD
+            .decode_append(&from_data[..end], &mut scanned.arena)
+            .context("the data are not base64")?;
         scanned.ends.push(scanned.arena.len());
         rest = &from_data[end..];
     }
@@ -103,7 +108,8 @@ pub fn floor_with_digests(body: &[u8]) -> Result<Scanned> {
     let mut start = 0;
     for end in &scanned.ends {
         if let Some(packed) = scanned.arena[start..*end].strip_prefix(MAGIC) {
-            let (message, digest) = packed.split_last_chunk::<16>().context("the aggregate has no digest")?;
+            let (message, digest) =
+                packed.split_last_chunk::<16>().context("the aggregate has no digest")?;
             ensure!(Md5::digest(message).as_slice() == digest, "the aggregate's digest is another");
         }
         start = *end;
@@ -111,8 +117,8 @@ pub fn floor_with_digests(body: &[u8]) -> Result<Scanned> {
     Ok(scanned)
 }
 
-/// Makes sure that what is compared is the same work: Streambot and aws_lambda_events, and the floor where the event is
-/// Lambda's own, find the same records and the same data in them.
+/// Makes sure that what is compared is the same work: Streambot and aws_lambda_events, and the
+/// floor where the event is Lambda's own, find the same records and the same data in them.
 pub fn check(body: &Bytes, lambdas_own: bool) -> Result<()> {
     let batch = as_put(body)?;
     let ours: Vec<Vec<u8>> = batch.iter().map(|record| record.data().to_vec()).collect();

@@ -1,5 +1,5 @@
-//! `cargo lambda watch` with a function connected to it, and a client that invokes it over one connection that is kept.
-//! It refuses to know what is measured.
+//! `cargo lambda watch` with a function connected to it, and a client that invokes it over one
+//! connection that is kept. It refuses to know what is measured.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,19 +21,30 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts the emulator alone; the function is connected by hand, so that it is the very binary that `local` runs, and
-    /// nothing is built or watched.
+    /// Starts the emulator alone; the function is connected by hand, so that it is the very binary
+    /// that `local` runs, and nothing is built or watched.
     pub fn start(cargo_lambda: &Path) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?.local_addr()?.port();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .context("no free port")?
+            .local_addr()?
+            .port();
         let server = Command::new(cargo_lambda)
-            .args(["lambda", "watch", "--only-lambda-apis", "--quiet", "--invoke-address", "127.0.0.1"])
+            .args([
+                "lambda",
+                "watch",
+                "--only-lambda-apis",
+                "--quiet",
+                "--invoke-address",
+                "127.0.0.1",
+            ])
             .args(["--invoke-port", &port.to_string()])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/functions/streambot"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let server = Process(server.with_context(|| format!("failed to run {}", cargo_lambda.display()))?);
+        let server =
+            Process(server.with_context(|| format!("failed to run {}", cargo_lambda.display()))?);
         let connection = connect(port).context("cargo lambda watch does not listen")?;
         connection.set_nodelay(true)?;
         connection.set_read_timeout(Some(PATIENCE))?;
@@ -41,8 +52,8 @@ impl Emulator {
         Ok(Self { connection: BufReader::new(connection), function: None, _server: server, port })
     }
 
-    /// Runs the function and invokes it once, with an event without records. The event goes ahead: the function finds a
-    /// queue to wait at only when something has been in it.
+    /// Runs the function and invokes it once, with an event without records. The event goes ahead:
+    /// the function finds a queue to wait at only when something has been in it.
     pub fn connect(&mut self, function: &Path) -> Result<()> {
         self.send(br#"{"Records":[]}"#)?;
         let child = Command::new(function)
@@ -54,7 +65,8 @@ impl Emulator {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        self.function = Some(Process(child.with_context(|| format!("failed to run {}", function.display()))?));
+        self.function =
+            Some(Process(child.with_context(|| format!("failed to run {}", function.display()))?));
         self.receive()
     }
 
@@ -70,7 +82,10 @@ impl Emulator {
             event.len()
         );
         let stream = self.connection.get_mut();
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(event)).context("failed to send an event")
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(event))
+            .context("failed to send an event")
     }
 
     fn receive(&mut self) -> Result<()> {
@@ -89,7 +104,11 @@ impl Emulator {
         }
         let mut answer = vec![0; length.context("the emulator's answer has no content-length")?];
         self.connection.read_exact(&mut answer).context("failed to read the emulator's answer")?;
-        ensure!(answer == br#"{"batchItemFailures":[]}"#, "the answer is {}", String::from_utf8_lossy(&answer));
+        ensure!(
+            answer == br#"{"batchItemFailures":[]}"#,
+            "the answer is {}",
+            String::from_utf8_lossy(&answer)
+        );
         Ok(())
     }
 

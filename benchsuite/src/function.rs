@@ -1,5 +1,5 @@
-//! A running function process: what it was handed, what it costs the processor, and what memory it holds. It refuses to know
-//! what is made of the figures.
+//! A running function process: what it was handed, what it costs the processor, and what memory it
+//! holds. It refuses to know what is made of the figures.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -33,7 +33,8 @@ impl Function {
         let api = RuntimeApi::start()?;
         let address = api.address();
         let log = std::env::temp_dir().join(format!("benchsuite-{}.log", address.port()));
-        let file = File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
+        let file =
+            File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
         command
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
             .env("AWS_ENDPOINT_URL_S3", format!("http://{address}"))
@@ -72,7 +73,8 @@ impl Function {
 
     fn threads(&self) -> Result<Vec<Thread>> {
         let folder = PathBuf::from(format!("/proc/{}/task", self.child.id()));
-        let entries = fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))?;
+        let entries = fs::read_dir(&folder)
+            .with_context(|| format!("failed to read {}", folder.display()))?;
         // A thread may end between the listing and the reading.
         Ok(entries.filter_map(|entry| Thread::read(&entry.ok()?.path())).collect())
     }
@@ -96,15 +98,23 @@ impl Function {
     fn status(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
-        let kib: u64 = value.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} is {value}"))?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .with_context(|| format!("no {name}"))?;
+        let kib: u64 = value
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .with_context(|| format!("{name} is {value}"))?;
         Ok(kib * 1024)
     }
 
     /// Ends it, once it is at rest, by a signal that no function has a handler for.
     pub fn end(mut self) -> Result<()> {
         self.cpu()?;
-        let process = Pid::from_raw(self.child.id().cast_signed()).context("a process has an id")?;
+        let process =
+            Pid::from_raw(self.child.id().cast_signed()).context("a process has an id")?;
         kill_process(process, Signal::USR1).context("failed to end the function")?;
         let status = self.child.wait().context("failed to wait for the function's end")?;
         ensure!(status.code().is_none(), "the function ended by itself, with {status}");

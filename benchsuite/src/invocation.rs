@@ -1,6 +1,7 @@
-//! Table 2: what a whole invocation costs. Each function gets the same events from the same Runtime API, in rounds: a round
-//! gives every function a few, one function after the other, so that a machine that slows down for a while slows down all
-//! of them. A round's processor time is taken from rest to rest, so what a function does after its answer counts too.
+//! Table 2: what a whole invocation costs. Each function gets the same events from the same Runtime
+//! API, in rounds: a round gives every function a few, one function after the other, so that a
+//! machine that slows down for a while slows down all of them. A round's processor time is taken
+//! from rest to rest, so what a function does after its answer counts too.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::peers::{self, Peer};
 use crate::rounds::shuffled;
 use crate::table::{Limit, Spread, count, megabytes, milliseconds, quantile, verdict};
 
-/// Two processes of one executable differ, for as long as they live, by where their memory happens to lie.
+/// Two processes of one executable differ, for as long as they live, by where their memory happens
+/// to lie.
 const PROCESSES: usize = 5;
 /// Of each process.
 const ROUNDS: usize = 3;
@@ -23,7 +25,8 @@ const ROUNDS: usize = 3;
 const LARGE: usize = 1_000_000;
 /// Events over this have a limit to memory.
 const LARGEST: usize = 5_000_000;
-/// Instructions are counted for this many invocations and for three times as many; the difference has no start in it.
+/// Instructions are counted for this many invocations and for three times as many; the difference
+/// has no start in it.
 const COUNTED: usize = 2;
 
 const OURS: [&str; 3] = [peers::BATCH, peers::EACH, peers::EACH_16];
@@ -57,7 +60,13 @@ impl Memory {
 
 impl Cost {
     fn new(name: &'static str) -> Self {
-        Self { name, cpu: Vec::new(), latencies: Vec::new(), instructions: None, memory: Memory::default() }
+        Self {
+            name,
+            cpu: Vec::new(),
+            latencies: Vec::new(),
+            instructions: None,
+            memory: Memory::default(),
+        }
     }
 }
 
@@ -81,7 +90,9 @@ pub fn table() -> Result<()> {
         print(shape, &event, &costs);
         goals.extend(goal_lines(shape, &event, &costs));
     }
-    println!("| goal | event | function | by CPU | by instructions | by memory |\n|---|---|---|---|---|---|");
+    println!(
+        "| goal | event | function | by CPU | by instructions | by memory |\n|---|---|---|---|---|---|"
+    );
     println!("{}\n", goals.join("\n"));
     Ok(())
 }
@@ -98,8 +109,14 @@ fn measure(peers: &[Peer], event: &Arc<[u8]>) -> Result<Vec<Cost>> {
 }
 
 /// Some rounds, with a new process of each function.
-fn measure_processes(process: usize, peers: &[Peer], event: &Arc<[u8]>, costs: &mut [Cost]) -> Result<()> {
-    let functions = peers.iter().map(|peer| Function::start(peer.command())).collect::<Result<Vec<_>>>()?;
+fn measure_processes(
+    process: usize,
+    peers: &[Peer],
+    event: &Arc<[u8]>,
+    costs: &mut [Cost],
+) -> Result<()> {
+    let functions =
+        peers.iter().map(|peer| Function::start(peer.command())).collect::<Result<Vec<_>>>()?;
     let invocations = if event.len() > LARGE { 4 } else { 25 };
     let mut at_rest = Vec::new();
     for (peer, function) in peers.iter().zip(&functions) {
@@ -142,9 +159,11 @@ fn instructions(peer: &Peer, event: &Arc<[u8]>) -> Result<u64> {
     Ok((many? - few?) / (2 * COUNTED as u64))
 }
 
-/// How many instructions the function takes from its start to the end of the last of some invocations.
+/// How many instructions the function takes from its start to the end of the last of some
+/// invocations.
 pub fn instructions_of_run(command: Command, event: &Arc<[u8]>, invocations: usize) -> Result<u64> {
-    let profile = std::env::temp_dir().join(format!("benchsuite-{}-{invocations}.callgrind", std::process::id()));
+    let profile = std::env::temp_dir()
+        .join(format!("benchsuite-{}-{invocations}.callgrind", std::process::id()));
     let function = Function::start(callgrind::under(&command, &profile))?;
     for _ in 0..invocations {
         function.invoke(event)?;
@@ -184,8 +203,12 @@ fn goal_lines(shape: &Shape, event: &[u8], costs: &[Cost]) -> Vec<String> {
     let mut lines = Vec::new();
     for cost in OURS.map(|name| by_name(costs, name)) {
         let verdict = verdict(cpu_ratio(cost, floor), Limit::AtMost(1.4));
-        let instructions = instruction_ratio(cost, floor).map(|ratio| format!("({ratio:.2})")).unwrap_or_default();
-        lines.push(format!("| ≤ 1.4 × the floor | {} | {} | {verdict} | {instructions} | |", shape.name, cost.name));
+        let instructions =
+            instruction_ratio(cost, floor).map(|ratio| format!("({ratio:.2})")).unwrap_or_default();
+        lines.push(format!(
+            "| ≤ 1.4 × the floor | {} | {} | {verdict} | {instructions} | |",
+            shape.name, cost.name
+        ));
     }
     let times_less = match shape.name {
         name if name == MANY_RECORDS.name => Some(5.0),
@@ -201,16 +224,27 @@ fn goal_lines(shape: &Shape, event: &[u8], costs: &[Cost]) -> Vec<String> {
     if event.len() > LARGEST {
         for cost in OURS.map(|name| by_name(costs, name)) {
             let verdict = verdict(memory_ratio(cost, event), Limit::AtMost(3.0));
-            lines.push(format!("| peak ≤ rest + 3 × the event | {} | {} | | | {verdict} |", shape.name, cost.name));
+            lines.push(format!(
+                "| peak ≤ rest + 3 × the event | {} | {} | | | {verdict} |",
+                shape.name, cost.name
+            ));
         }
     }
     lines
 }
 
 /// A goal for the ratio of two costs.
-fn ratio_line(goal: &str, shape: &Shape, of: &Cost, limit: Limit, one: &Cost, other: &Cost) -> String {
+fn ratio_line(
+    goal: &str,
+    shape: &Shape,
+    of: &Cost,
+    limit: Limit,
+    one: &Cost,
+    other: &Cost,
+) -> String {
     let cpu = verdict(cpu_ratio(one, other), limit);
-    let instructions = instruction_ratio(one, other).map(|ratio| verdict(ratio, limit)).unwrap_or_default();
+    let instructions =
+        instruction_ratio(one, other).map(|ratio| verdict(ratio, limit)).unwrap_or_default();
     format!("| {goal} | {} | {} | {cpu} | {instructions} | |", shape.name, of.name)
 }
 

@@ -1,5 +1,5 @@
-//! Table 5: how many records per second `streambot-deploy local` feeds to a function that does nothing, beside `cargo lambda
-//! watch` and a loop that invokes it with equal batches.
+//! Table 5: how many records per second `streambot-deploy local` feeds to a function that does
+//! nothing, beside `cargo lambda watch` and a loop that invokes it with equal batches.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -38,10 +38,14 @@ pub fn table() -> Result<()> {
          an event that is ready, again and again over one connection, so its figure is the emulator's alone.\n",
         count(RECORDS as u64)
     );
-    println!("| batch size | | records/s | records per invocation | time per invocation | ÷ `cargo lambda watch` |");
+    println!(
+        "| batch size | | records/s | records per invocation | time per invocation | ÷ `cargo lambda watch` |"
+    );
     println!("|---|---|---:|---:|---:|---:|");
-    let records = std::env::temp_dir().join(format!("benchsuite-records-{}.ndjson", std::process::id()));
-    fs::write(&records, lines()).with_context(|| format!("failed to write {}", records.display()))?;
+    let records =
+        std::env::temp_dir().join(format!("benchsuite-records-{}.ndjson", std::process::id()));
+    fs::write(&records, lines())
+        .with_context(|| format!("failed to write {}", records.display()))?;
     let rows = BATCH_SIZES.iter().try_for_each(|size| rows(*size, cargo_lambda, &records));
     fs::remove_file(&records).with_context(|| format!("failed to remove {}", records.display()))?;
     rows?;
@@ -88,17 +92,31 @@ fn rows(size: usize, cargo_lambda: &Path, records: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One run of `local`, which must succeed with all records. It says itself how long it took, from its start.
-fn local(size: usize, shards: usize, program: &Path, function: &Path, records: &Path) -> Result<Run> {
+/// One run of `local`, which must succeed with all records. It says itself how long it took, from
+/// its start.
+fn local(
+    size: usize,
+    shards: usize,
+    program: &Path,
+    function: &Path,
+    records: &Path,
+) -> Result<Run> {
     let mut command = Command::new(program);
     command.args(["local", "--quiet", "--output", "json", "--records"]).arg(records);
     command.arg("--bootstrap").arg(function);
     command.args(["--batch-size", &size.to_string(), "--shards", &shards.to_string()]);
     command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
-    let output = command.output().with_context(|| format!("failed to run {}", program.display()))?;
-    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    let summary: Value = serde_json::from_slice(&output.stdout).context("local's answer is no JSON")?;
-    let number = |name: &str| summary[name].as_f64().with_context(|| format!("local does not say {name}"));
+    let output =
+        command.output().with_context(|| format!("failed to run {}", program.display()))?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let summary: Value =
+        serde_json::from_slice(&output.stdout).context("local's answer is no JSON")?;
+    let number =
+        |name: &str| summary[name].as_f64().with_context(|| format!("local does not say {name}"));
     ensure!(number("succeeded")? == RECORDS as f64, "not all records succeeded: {summary}");
     Ok(Run {
         records_per_second: number("records_per_second")?,
@@ -115,7 +133,10 @@ fn peer(emulator: &mut Emulator, event: &[u8], batch: usize) -> Result<Run> {
         invocations += 1;
     }
     let records = f64::from(invocations) * batch as f64;
-    Ok(Run { records_per_second: records / started.elapsed().as_secs_f64(), records_per_invocation: batch as f64 })
+    Ok(Run {
+        records_per_second: records / started.elapsed().as_secs_f64(),
+        records_per_invocation: batch as f64,
+    })
 }
 
 /// What all rounds say together.
@@ -139,7 +160,8 @@ impl Rate {
     }
 
     fn print(&self, size: usize, name: &str, peer: &Self) {
-        let [least, median, most] = [self.least, self.median, self.most].map(|rate| count(rate.round() as u64));
+        let [least, median, most] =
+            [self.least, self.median, self.most].map(|rate| count(rate.round() as u64));
         println!(
             "| {} | {name} | {median} ({least}–{most}) | {:.0} | {:.0} µs | {:.1} |",
             count(size as u64),

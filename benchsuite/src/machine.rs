@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 /// The processor, memory, kernel, compiler and date, in one line.
 pub fn name() -> Result<String> {
     let processors = read("/proc/cpuinfo")?;
-    let models: Vec<&str> = processors.lines().filter_map(|line| value_of(line, "model name")).collect();
+    let models: Vec<&str> =
+        processors.lines().filter_map(|line| value_of(line, "model name")).collect();
     let memory = read("/proc/meminfo")?;
     let kib: f64 = memory
         .lines()
@@ -36,6 +37,9 @@ fn read(path: &str) -> Result<String> {
 }
 
 fn said_by(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output().with_context(|| format!("failed to run {program}"))?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("failed to run {program}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

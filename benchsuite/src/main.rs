@@ -1,5 +1,5 @@
-//! Measures Streambot beside its peers and prints Markdown tables: `benchsuite [TABLE]…`, all of them where none is named.
-//! `ci/bench` builds and installs what it runs.
+//! Measures Streambot beside its peers and prints Markdown tables: `benchsuite [TABLE]…`, all of
+//! them where none is named. `ci/bench` builds and installs what it runs.
 
 mod callgrind;
 mod cold_start;
@@ -40,11 +40,15 @@ fn main() -> Result<()> {
     }
     let mut tables = TABLES.to_vec();
     if !arguments.is_empty() {
-        let named = |name: &String| TABLES.iter().find(|table| table.0 == name).copied().context(usage(name));
+        let named = |name: &String| {
+            TABLES.iter().find(|table| table.0 == name).copied().context(usage(name))
+        };
         tables = arguments.iter().map(named).collect::<Result<_>>()?;
     }
     println!("{}\n", machine::name()?);
-    tables.into_iter().try_for_each(|(name, table)| table().with_context(|| format!("failed to measure {name}")))
+    tables
+        .into_iter()
+        .try_for_each(|(name, table)| table().with_context(|| format!("failed to measure {name}")))
 }
 
 fn usage(name: &str) -> String {

@@ -1,4 +1,5 @@
-//! The functions that are measured: what tables call them and how they are started. It refuses to know what is measured.
+//! The functions that are measured: what tables call them and how they are started. It refuses to
+//! know what is measured.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -52,8 +53,8 @@ impl Peer {
         self
     }
 
-    /// The command that starts it, but for the addresses of the Runtime API and of S3. Nothing of this process's environment gets
-    /// through but `PATH`.
+    /// The command that starts it, but for the addresses of the Runtime API and of S3. Nothing of
+    /// this process's environment gets through but `PATH`.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(&self.folder).stdin(Stdio::null()).env_clear();
@@ -132,13 +133,15 @@ fn powertools_typescript() -> Result<Peer> {
 
 /// An executable that `ci/bench` builds beside this one.
 pub fn built(name: &str) -> Result<PathBuf> {
-    let path = std::env::current_exe().context("failed to find this executable")?.with_file_name(name);
+    let path =
+        std::env::current_exe().context("failed to find this executable")?.with_file_name(name);
     ensure!(path.exists(), "{} is missing: ci/bench builds it", path.display());
     Ok(path)
 }
 
 /// The folder of what `ci/setup` installs.
 pub fn tools() -> Result<PathBuf> {
-    let tools = std::env::var_os("STREAMBOT_TEST_TOOLS").context("STREAMBOT_TEST_TOOLS is not set: run ci/bench")?;
+    let tools = std::env::var_os("STREAMBOT_TEST_TOOLS")
+        .context("STREAMBOT_TEST_TOOLS is not set: run ci/bench")?;
     Ok(tools.into())
 }

@@ -1,4 +1,5 @@
-//! A picture of lines on logarithmic axes, as an SVG with a background of its own. It refuses to know what the lines are of.
+//! A picture of lines on logarithmic axes, as an SVG with a background of its own. It refuses to
+//! know what the lines are of.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -38,7 +39,11 @@ pub fn draw(panels: &[Panel], path: &Path) -> Result<()> {
 "##
     );
     for (index, panel) in panels.iter().enumerate() {
-        svg += &format!("<g transform=\"translate({} 0)\">\n{}</g>\n", WIDTH * index as f64, panel.svg());
+        svg += &format!(
+            "<g transform=\"translate({} 0)\">\n{}</g>\n",
+            WIDTH * index as f64,
+            panel.svg()
+        );
     }
     svg += "</svg>\n";
     let folder = path.parent().context("a picture is a file in a folder")?;
@@ -98,10 +103,13 @@ impl Panel {
 
 impl Line {
     fn svg(&self, x: &Axis, y: &Axis, color: &str) -> String {
-        let places: Vec<(f64, f64)> = self.points.iter().map(|point| (x.place(point.0), y.place(point.1))).collect();
+        let places: Vec<(f64, f64)> =
+            self.points.iter().map(|point| (x.place(point.0), y.place(point.1))).collect();
         let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let mut svg =
-            format!("<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>\n", path.join(" "));
+        let mut svg = format!(
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>\n",
+            path.join(" ")
+        );
         for (x, y) in places {
             let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{color}\"/>");
         }

@@ -1,5 +1,6 @@
-//! The Lambda Runtime API on loopback, for one function process: hands it one event at a time and notes when. It takes log
-//! objects as well, as S3 would. It refuses to know how the process is run, and what is measured about it.
+//! The Lambda Runtime API on loopback, for one function process: hands it one event at a time and
+//! notes when. It takes log objects as well, as S3 would. It refuses to know how the process is
+//! run, and what is measured about it.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -52,12 +53,14 @@ struct Shared {
 impl RuntimeApi {
     /// Listens on a free port of 127.0.0.1.
     pub fn start() -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to open a port on loopback")?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .context("failed to open a port on loopback")?;
         let address = listener.local_addr()?;
         let (offers, offered) = mpsc::channel();
         let (called, calls) = mpsc::channel();
         let closing = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared { offered: Mutex::new(offered), invocations: AtomicU64::new(0) });
+        let shared =
+            Arc::new(Shared { offered: Mutex::new(offered), invocations: AtomicU64::new(0) });
         thread::spawn({
             let closing = Arc::clone(&closing);
             move || accept(&listener, &shared, &called, &closing)
@@ -78,16 +81,22 @@ impl RuntimeApi {
         }
     }
 
-    /// Hands out an event to a process that is [ready](Self::ready), and returns the time until its answer was there.
+    /// Hands out an event to a process that is [ready](Self::ready), and returns the time until its
+    /// answer was there.
     pub fn invoke(&self, event: &Arc<[u8]>) -> Result<Duration> {
         self.offers.send(Arc::clone(event)).context("the Runtime API has ended")?;
-        let Call::HandedOut(handed_out) = self.call()? else { bail!("the function asked for two events at once") };
+        let Call::HandedOut(handed_out) = self.call()? else {
+            bail!("the function asked for two events at once")
+        };
         let (answered, body) = match self.call()? {
             Call::Answered(at, body) => (at, body),
             other => bail!("the function was to answer, and instead: {other:?}"),
         };
         let answer: Value = serde_json::from_slice(&body).context("the answer is no JSON")?;
-        ensure!(answer == json!({ "batchItemFailures": [] }), "the function failed on a record: {answer}");
+        ensure!(
+            answer == json!({ "batchItemFailures": [] }),
+            "the function failed on a record: {answer}"
+        );
         Ok(answered - handed_out)
     }
 
@@ -108,7 +117,12 @@ impl Drop for RuntimeApi {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>, called: &Sender<Call>, closing: &AtomicBool) {
+fn accept(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    called: &Sender<Call>,
+    closing: &AtomicBool,
+) {
     for connection in listener.incoming() {
         if closing.load(Ordering::Relaxed) {
             return;
@@ -117,7 +131,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, called: &Sender<Call>, c
         let (shared, called) = (Arc::clone(shared), called.clone());
         thread::spawn(move || {
             if let Err(error) = serve(&connection, &shared, &called) {
-                // Where nobody listens any more, the process has been ended and its connections with it.
+                // Where nobody listens any more, the process has been ended and its connections
+                // with it.
                 let _ = called.send(Call::Broken(format!("{error:#}")));
             }
         });
@@ -143,12 +158,15 @@ fn serve(connection: &TcpStream, shared: &Shared, called: &Sender<Call>) -> Resu
                 let offered = shared.offered.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 // The run is over, and the process is about to be ended.
                 let Ok(event) = offered else { return Ok(()) };
-                let response = invocation(shared.invocations.fetch_add(1, Ordering::Relaxed), &event);
+                let response =
+                    invocation(shared.invocations.fetch_add(1, Ordering::Relaxed), &event);
                 called.send(Call::HandedOut(Instant::now()))?;
                 (&*connection).write_all(&response)?;
             }
             Some("response") => accepted(Call::Answered(read, request.body))?,
-            Some("error") => accepted(Call::Failed(String::from_utf8_lossy(&request.body).into_owned()))?,
+            Some("error") => {
+                accepted(Call::Failed(String::from_utf8_lossy(&request.body).into_owned()))?
+            }
             _ => bail!("unknown path {}", request.path),
         }
     }
@@ -197,7 +215,10 @@ impl Request {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().context("content-length is no number")?;
             }
-            ensure!(!name.eq_ignore_ascii_case("transfer-encoding"), "a chunked body is not understood");
+            ensure!(
+                !name.eq_ignore_ascii_case("transfer-encoding"),
+                "a chunked body is not understood"
+            );
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;

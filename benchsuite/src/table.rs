@@ -11,7 +11,11 @@ pub struct Spread {
 impl Spread {
     /// The spread of some samples; there must be one at least.
     pub fn of(samples: &[f64]) -> Self {
-        Self { lower: quantile(samples, 0.25), median: quantile(samples, 0.5), upper: quantile(samples, 0.75) }
+        Self {
+            lower: quantile(samples, 0.25),
+            median: quantile(samples, 0.5),
+            upper: quantile(samples, 0.75),
+        }
     }
 
     /// As milliseconds, where the samples are seconds.

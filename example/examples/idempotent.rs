@@ -1,10 +1,13 @@
-//! Doing a thing once: deposits are added to balances in DynamoDB, each of them once, however often its record comes.
+//! Doing a thing once: deposits are added to balances in DynamoDB, each of them once, however often
+//! its record comes.
 //!
-//! One transaction notes the record's id, which must not be there yet, and adds the deposit. Either both happen or neither
-//! does: a function that dies at any point, before the answer or after it, leaves nothing half done.
+//! One transaction notes the record's id, which must not be there yet, and adds the deposit. Either
+//! both happen or neither does: a function that dies at any point, before the answer or after it,
+//! leaves nothing half done.
 //!
-//! The stack has two tables. `SeenTable` has the partition key `id` (text) and the time to live `expires`, `BalanceTable` the
-//! partition key `account` (text). The function's role may `dynamodb:PutItem` and `dynamodb:UpdateItem`.
+//! The stack has two tables. `SeenTable` has the partition key `id` (text) and the time to live
+//! `expires`, `BalanceTable` the partition key `account` (text). The function's role may
+//! `dynamodb:PutItem` and `dynamodb:UpdateItem`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,7 +21,8 @@ use streambot_runtime::{Error, Json, Record, Stack, each, metrics, run};
 /// How long an id is remembered: longer than the stream keeps its records.
 const REMEMBERED: Duration = Duration::from_hours(8 * 24);
 
-/// Producers put it with the account as its partition key, so that no two transactions meet at one balance.
+/// Producers put it with the account as its partition key, so that no two transactions meet at one
+/// balance.
 #[derive(Deserialize)]
 struct Deposit {
     account: String,
@@ -48,9 +52,13 @@ struct Ledger {
 impl Ledger {
     async fn new(stack: Stack) -> Result<Self, Error> {
         // The client asks for rustls on ring; the SDK's default brings a C build of AWS-LC.
-        let https =
-            aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
-        let settings = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(https).load().await;
+        let https = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let settings = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .http_client(https)
+            .load()
+            .await;
         Ok(Self {
             client: Client::new(&settings),
             seen: stack.value("SeenTable").ok_or("the stack has no SeenTable")?,
@@ -86,10 +94,14 @@ impl Ledger {
     }
 }
 
-/// Whether the note, the transaction's first part, was there already. Any other reason is worth another attempt.
+/// Whether the note, the transaction's first part, was there already. Any other reason is worth
+/// another attempt.
 fn was_seen(error: &TransactWriteItemsError) -> bool {
-    let TransactWriteItemsError::TransactionCanceledException(canceled) = error else { return false };
-    canceled.cancellation_reasons().first().and_then(|reason| reason.code()) == Some("ConditionalCheckFailed")
+    let TransactWriteItemsError::TransactionCanceledException(canceled) = error else {
+        return false;
+    };
+    canceled.cancellation_reasons().first().and_then(|reason| reason.code())
+        == Some("ConditionalCheckFailed")
 }
 
 #[cfg(test)]
@@ -102,11 +114,17 @@ mod tests {
     #[test]
     fn only_a_note_that_is_there_already_tells_of_a_repeat() {
         let canceled = |codes: [&str; 2]| {
-            let reasons = codes.map(|code| CancellationReason::builder().code(code).build()).to_vec();
-            let exception = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+            let reasons =
+                codes.map(|code| CancellationReason::builder().code(code).build()).to_vec();
+            let exception = TransactionCanceledException::builder()
+                .set_cancellation_reasons(Some(reasons))
+                .build();
             TransactWriteItemsError::TransactionCanceledException(exception)
         };
         assert!(was_seen(&canceled(["ConditionalCheckFailed", "None"])));
-        assert!(!was_seen(&canceled(["None", "TransactionConflict"])), "two at one balance: to be tried again");
+        assert!(
+            !was_seen(&canceled(["None", "TransactionConflict"])),
+            "two at one balance: to be tried again"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The earthquake service's template with Streambot in a nested stack, as Streambot 1.0 had it. The child is what
-//! `streambot-deploy template` prints; upload it to S3 and pass its address as `TemplateURL`.
+//! The earthquake service's template with Streambot in a nested stack, as Streambot 1.0 had it. The
+//! child is what `streambot-deploy template` prints; upload it to S3 and pass its address as
+//! `TemplateURL`.
 //!
 //! `cargo run -p streambot-example --example nested_template > template.json`
 
@@ -12,9 +13,15 @@ fn main() -> anyhow::Result<()> {
     let mut template = Template::new();
     template
         .description("Earthquakes from a Kinesis stream: alerts, and an archive")
-        .parameter("TemplateURL", Parameter::string().description("S3 address of the template of Streambot"))
+        .parameter(
+            "TemplateURL",
+            Parameter::string().description("S3 address of the template of Streambot"),
+        )
         .parameter("AlarmEmail", optional("Optional: email address that alarms are sent to"))
-        .parameter("ArchiveBucket", optional("Optional: S3 bucket that every record is archived in"))
+        .parameter(
+            "ArchiveBucket",
+            optional("Optional: S3 bucket that every record is archived in"),
+        )
         .condition("Archive", Condition::not_empty("ArchiveBucket"));
 
     // The child cannot know the function's name: it is this stack's.

@@ -14,13 +14,17 @@ fn main() -> anyhow::Result<()> {
     template
         .parameter(
             "ArchiveBucket",
-            Parameter::string().description("Optional: S3 bucket that every record is archived in").default(""),
+            Parameter::string()
+                .description("Optional: S3 bucket that every record is archived in")
+                .default(""),
         )
         .condition("Archive", Condition::not_empty("ArchiveBucket"));
 
     let records = sub("arn:${AWS::Partition}:s3:::${ArchiveBucket}/example-records/*");
-    template
-        .resource("ArchivePolicy", streambot.execution_role().allow(["s3:PutObject"], [records]).condition("Archive"));
+    template.resource(
+        "ArchivePolicy",
+        streambot.execution_role().allow(["s3:PutObject"], [records]).condition("Archive"),
+    );
 
     print!("{}", template.build()?);
     Ok(())

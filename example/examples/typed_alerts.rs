@@ -1,5 +1,6 @@
-//! Alerts from typed records: the JSON of a record says what kind of event it is, and each kind is a variant of an enum.
-//! Strong earthquakes are logged and counted. Data that is no such JSON is skipped, logged and counted.
+//! Alerts from typed records: the JSON of a record says what kind of event it is, and each kind is
+//! a variant of an enum. Strong earthquakes are logged and counted. Data that is no such JSON is
+//! skipped, logged and counted.
 
 use serde::Deserialize;
 use streambot_runtime::{Error, Json, Undecodable, each, metrics, run};
@@ -34,7 +35,9 @@ fn main() -> Result<(), Error> {
 
 async fn alert(Json(event): Json<Event>) -> Result<(), Error> {
     match event {
-        Event::Earthquake { id, mag: Some(magnitude), place, tsunami } if magnitude >= ALERT_MAGNITUDE => {
+        Event::Earthquake { id, mag: Some(magnitude), place, tsunami }
+            if magnitude >= ALERT_MAGNITUDE =>
+        {
             tracing::info!(id, magnitude, place, "alert");
             metrics::count("Alerts", 1);
             metrics::count("TsunamiAlerts", tsunami.into());
@@ -64,7 +67,8 @@ mod tests {
         ]);
         let answer = invoke(&each(alert).on_undecodable(Undecodable::Skip), event).await;
         assert!(answer.succeeded(), "{}", answer.logs());
-        let metrics = ["Alerts", "TsunamiAlerts", "UndecodableRecords"].map(|name| answer.metric(name));
+        let metrics =
+            ["Alerts", "TsunamiAlerts", "UndecodableRecords"].map(|name| answer.metric(name));
         assert_eq!(metrics, [Some(1.0), Some(1.0), Some(2.0)]);
         assert!(answer.logs().contains("Utah"), "{}", answer.logs());
     }

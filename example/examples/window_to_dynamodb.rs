@@ -1,13 +1,14 @@
-//! An aggregation over tumbling windows: how many earthquakes each network reported, and the strongest of them, as one
-//! item in DynamoDB for each window and shard.
+//! An aggregation over tumbling windows: how many earthquakes each network reported, and the
+//! strongest of them, as one item in DynamoDB for each window and shard.
 //!
 //! ```toml
 //! [package.metadata.streambot.event-source]
 //! tumbling-window-in-seconds = 60
 //! ```
 //!
-//! The stack has a table, its logical id `WindowTable`, with the partition key `window` and the sort key `shard` (both text):
-//! one query by `window` finds what all shards saw in it. The function's role may `dynamodb:PutItem`.
+//! The stack has a table, its logical id `WindowTable`, with the partition key `window` and the
+//! sort key `shard` (both text): one query by `window` finds what all shards saw in it. The
+//! function's role may `dynamodb:PutItem`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,8 +28,8 @@ struct Quake {
     mag: Option<f64>,
 }
 
-/// The window's state. Lambda carries it from batch to batch and ends a window early where it grows over 1 MB; there are
-/// a dozen networks, so it never does.
+/// The window's state. Lambda carries it from batch to batch and ends a window early where it grows
+/// over 1 MB; there are a dozen networks, so it never does.
 #[derive(Default, Serialize, Deserialize)]
 struct Totals {
     quakes: BTreeMap<String, u64>,
@@ -52,15 +53,21 @@ fn main() -> Result<(), Error> {
 
 /// The client asks for rustls on ring; the SDK's default brings a C build of AWS-LC.
 async fn client() -> Client {
-    let https =
-        aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
-    let settings = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(https).load().await;
+    let https = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let settings =
+        aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(https).load().await;
     Client::new(&settings)
 }
 
-/// Adds a batch to its window, and puts the window's result with its last batch. A put that fails fails the invocation;
-/// Lambda sends the last batch again, and the item is overwritten by the same one.
-async fn add_up(mut window: Window<Totals>, put: impl AsyncFn(Item) -> Result<(), Error>) -> Result<Totals, Error> {
+/// Adds a batch to its window, and puts the window's result with its last batch. A put that fails
+/// fails the invocation; Lambda sends the last batch again, and the item is overwritten by the same
+/// one.
+async fn add_up(
+    mut window: Window<Totals>,
+    put: impl AsyncFn(Item) -> Result<(), Error>,
+) -> Result<Totals, Error> {
     for record in &window.batch {
         // A record that is no earthquake must not hold up the window.
         let Ok(Json(quake)) = Json::<Quake>::from_record(record) else {
@@ -68,7 +75,8 @@ async fn add_up(mut window: Window<Totals>, put: impl AsyncFn(Item) -> Result<()
             continue;
         };
         *window.state.quakes.entry(quake.net).or_default() += 1;
-        window.state.strongest = [window.state.strongest, quake.mag].into_iter().flatten().reduce(f64::max);
+        window.state.strongest =
+            [window.state.strongest, quake.mag].into_iter().flatten().reduce(f64::max);
     }
     if window.is_final() && !window.state.quakes.is_empty() {
         put(item(&window)).await?;
@@ -76,10 +84,15 @@ async fn add_up(mut window: Window<Totals>, put: impl AsyncFn(Item) -> Result<()
     Ok(window.state)
 }
 
-/// Window and shard are the key. A shard has one window at a time as long as `parallelization-factor` stays 1.
+/// Window and shard are the key. A shard has one window at a time as long as
+/// `parallelization-factor` stays 1.
 fn item(window: &Window<Totals>) -> Item {
     let text = |text: &str| AttributeValue::S(text.to_owned());
-    let quakes = window.state.quakes.iter().map(|(net, count)| (net.clone(), AttributeValue::N(count.to_string())));
+    let quakes = window
+        .state
+        .quakes
+        .iter()
+        .map(|(net, count)| (net.clone(), AttributeValue::N(count.to_string())));
     let mut item = Item::from([
         ("window".to_owned(), text(window.start())),
         ("shard".to_owned(), text(window.shard_id())),
@@ -115,9 +128,17 @@ mod tests {
             })
             .await
         });
-        let quakes = [r#"{"net":"us","mag":5.3}"#, r#"{"net":"uw","mag":null}"#, "no JSON", r#"{"net":"us","mag":1}"#];
+        let quakes = [
+            r#"{"net":"us","mag":5.3}"#,
+            r#"{"net":"uw","mag":null}"#,
+            "no JSON",
+            r#"{"net":"us","mag":1}"#,
+        ];
         let first = invoke(&handler, of_window(records(quakes), json!({}))).await;
-        assert_eq!(first.state(), Some(&json!({ "quakes": { "us": 2, "uw": 1 }, "strongest": 5.3 })));
+        assert_eq!(
+            first.state(),
+            Some(&json!({ "quakes": { "us": 2, "uw": 1 }, "strongest": 5.3 }))
+        );
         assert_eq!(first.metric("UnreadableQuakes"), Some(1.0));
         assert!(items.borrow().is_empty());
 

@@ -1,5 +1,5 @@
-//! Earthquakes from a Kinesis stream: the strong ones are logged as alerts, and all of them are archived to S3 where
-//! the stack has an `ArchiveBucket`.
+//! Earthquakes from a Kinesis stream: the strong ones are logged as alerts, and all of them are
+//! archived to S3 where the stack has an `ArchiveBucket`.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -52,13 +52,18 @@ struct Archive {
 
 impl Archive {
     async fn new(bucket: String) -> Self {
-        let https =
-            aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
-        let settings = aws_config::defaults(aws_config::BehaviorVersion::latest()).http_client(https).load().await;
+        let https = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let settings = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .http_client(https)
+            .load()
+            .await;
         Self { client: Client::new(&settings), bucket }
     }
 
-    /// A record that is delivered again overwrites its own object, so storing it twice does no harm.
+    /// A record that is delivered again overwrites its own object, so storing it twice does no
+    /// harm.
     async fn store(&self, record: &Record) -> Result<(), Error> {
         self.client
             .put_object()

@@ -1,5 +1,5 @@
-//! The events that are measured, byte for byte as Lambda writes them, and some that deviate from it. The same bytes in
-//! every run.
+//! The events that are measured, byte for byte as Lambda writes them, and some that deviate from
+//! it. The same bytes in every run.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -54,13 +54,16 @@ pub const HOSTILE: [Shape; 5] = [
 /// An event of `records` records with `bytes` bytes of data each.
 pub fn plain(records: usize, bytes: usize) -> String {
     (0..records)
-        .fold(Event::new(), |event, index| event.record(record(data(index, bytes)).arrival(arrival(index))))
+        .fold(Event::new(), |event, index| {
+            event.record(record(data(index, bytes)).arrival(arrival(index)))
+        })
         .to_json()
 }
 
 fn kpl(aggregates: usize, user_records: usize, bytes: usize) -> String {
     let aggregate = |index| {
-        let users = (0..user_records).map(|user| (format!("key-{user}"), data(index * user_records + user, bytes)));
+        let users = (0..user_records)
+            .map(|user| (format!("key-{user}"), data(index * user_records + user, bytes)));
         aggregated(users).arrival(arrival(index))
     };
     (0..aggregates).fold(Event::new(), |event, index| event.record(aggregate(index))).to_json()
@@ -89,7 +92,8 @@ fn every_second_spaced() -> String {
     let mut spaced = r#"{"Records":["#.to_owned();
     while let Some(record) = records.next() {
         spaced.extend([RECORD, record]);
-        spaced.extend(records.next().map(|record| [r#"{ "kinesis":"#, record]).into_iter().flatten());
+        spaced
+            .extend(records.next().map(|record| [r#"{ "kinesis":"#, record]).into_iter().flatten());
     }
     spaced
 }
@@ -117,7 +121,8 @@ fn parsed() -> serde_json::Value {
 fn data(index: usize, bytes: usize) -> Vec<u8> {
     let mut state = index as u64 * 2 + 1;
     let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u8
     };
     std::iter::repeat_with(next).take(bytes).collect()

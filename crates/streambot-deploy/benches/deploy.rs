@@ -1,5 +1,5 @@
-//! What a deploy costs where AWS is 100 ms away, beside `cargo lambda deploy` of the same function against the same server. Prints a
-//! Markdown table; times are medians of three.
+//! What a deploy costs where AWS is 100 ms away, beside `cargo lambda deploy` of the same function
+//! against the same server. Prints a Markdown table; times are medians of three.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -35,16 +35,25 @@ struct Cost {
 fn main() -> Result<()> {
     let world = World::new()?;
     let peer = Peer::new(&world)?;
-    println!("`deploy` with {} ms added to each call, median of {RUNS}, on {}:\n", LATENCY.as_millis(), machine());
+    println!(
+        "`deploy` with {} ms added to each call, median of {RUNS}, on {}:\n",
+        LATENCY.as_millis(),
+        machine()
+    );
     println!("| deploy | | round trips in a row | calls | writes | time |");
     println!("|---|---|---:|---:|---:|---:|");
     for (name, before, declared) in DEPLOYS {
-        let ours = (0..RUNS).map(|run| ours(&world, &format!("{}-{run}", name.replace(' ', "-")), before, declared));
+        let ours = (0..RUNS).map(|run| {
+            ours(&world, &format!("{}-{run}", name.replace(' ', "-")), before, declared)
+        });
         println!("| {name} | `streambot-deploy` | {} |", row(ours.collect::<Result<_>>()?));
-        let theirs = (0..RUNS).map(|run| peer.deploy(&format!("{}-{run}", name.replace(' ', "-")), before, declared));
+        let theirs = (0..RUNS)
+            .map(|run| peer.deploy(&format!("{}-{run}", name.replace(' ', "-")), before, declared));
         println!("| | `cargo lambda deploy` | {} |", row(theirs.collect::<Result<_>>()?));
     }
-    println!("\n`cargo lambda deploy` reads no stack, publishes no alias and makes no event source mapping.");
+    println!(
+        "\n`cargo lambda deploy` reads no stack, publishes no alias and makes no event source mapping."
+    );
     Ok(())
 }
 
@@ -100,7 +109,8 @@ impl<'a> Peer<'a> {
             "[package]\nname = \"peer\"\nedition = \"2024\"\n\n[workspace]\n",
         )?;
         let files = unzip(world.bundle(Declared::First))?;
-        let (_, _, executable) = files.into_iter().find(|(name, _, _)| name == "bootstrap").context("bootstrap")?;
+        let (_, _, executable) =
+            files.into_iter().find(|(name, _, _)| name == "bootstrap").context("bootstrap")?;
         std::fs::write(folder.path().join("one"), &executable)?;
         // What stands behind an executable's end makes another file of it, and no other program.
         std::fs::write(folder.path().join("two"), [executable.as_slice(), b"two"].concat())?;
@@ -121,7 +131,16 @@ impl<'a> Peer<'a> {
         let memory = if declared == Declared::Settings { "256" } else { "128" };
         let mut command = Command::new(&self.program);
         command
-            .args(["lambda", "deploy", "--endpoint-url", &proxy.url(), "--region", REGION, "--role", &self.role])
+            .args([
+                "lambda",
+                "deploy",
+                "--endpoint-url",
+                &proxy.url(),
+                "--region",
+                REGION,
+                "--role",
+                &self.role,
+            ])
             .args(["--memory", memory, "--timeout", "60", "--binary-path"])
             .arg(self.folder.path().join(executable))
             .arg(format!("peer-{name}"))

@@ -1,4 +1,5 @@
-//! Looking at something again and again, until Ctrl-C or until nobody reads what is seen. It refuses to know what is looked at.
+//! Looking at something again and again, until Ctrl-C or until nobody reads what is seen. It
+//! refuses to know what is looked at.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -6,12 +7,15 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::progress;
 
-/// Looks again and again, with a pause between, until a look breaks. Where a later look fails that is told, and the next one may do
-/// better; where what was there is gone, it ends.
+/// Looks again and again, with a pause between, until a look breaks. Where a later look fails that
+/// is told, and the next one may do better; where what was there is gone, it ends.
 ///
 /// # Errors
 /// That of the first look; missing from any.
-pub(crate) async fn again(pause: Duration, look: impl AsyncFnMut() -> Result<ControlFlow<()>>) -> Result<()> {
+pub(crate) async fn again(
+    pause: Duration,
+    look: impl AsyncFnMut() -> Result<ControlFlow<()>>,
+) -> Result<()> {
     tokio::select! {
         biased;
         interrupted = tokio::signal::ctrl_c() => {
@@ -21,7 +25,10 @@ pub(crate) async fn again(pause: Duration, look: impl AsyncFnMut() -> Result<Con
     }
 }
 
-async fn looks(pause: Duration, mut look: impl AsyncFnMut() -> Result<ControlFlow<()>>) -> Result<()> {
+async fn looks(
+    pause: Duration,
+    mut look: impl AsyncFnMut() -> Result<ControlFlow<()>>,
+) -> Result<()> {
     let mut looked = look().await?;
     while looked.is_continue() {
         tokio::time::sleep(pause).await;
@@ -65,6 +72,9 @@ mod tests {
     #[tokio::test]
     async fn it_ends_where_what_was_there_is_gone() {
         let gone = Err(Error::missing("x"));
-        assert_eq!(looked(vec![Ok(ControlFlow::Continue(())), gone]).await.0.unwrap_err().exit_code(), 3);
+        assert_eq!(
+            looked(vec![Ok(ControlFlow::Continue(())), gone]).await.0.unwrap_err().exit_code(),
+            3
+        );
     }
 }

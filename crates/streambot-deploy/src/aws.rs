@@ -1,5 +1,5 @@
-//! The way to AWS: the region, the HTTP client, what an API error says, and which errors pass by themselves. It refuses to know any
-//! one service.
+//! The way to AWS: the region, the HTTP client, what an API error says, and which errors pass by
+//! themselves. It refuses to know any one service.
 
 pub(crate) mod upload;
 
@@ -59,12 +59,14 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let seconds =
+            text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         seconds.map(Self).ok_or_else(|| format!("{text} is no time in seconds, such as 0.5 or 60"))
     }
 }
 
-/// The way to AWS: what every service's client is made of, and how long to wait for what AWS is asked.
+/// The way to AWS: what every service's client is made of, and how long to wait for what AWS is
+/// asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Aws {
     pub(crate) config: SdkConfig,
@@ -77,7 +79,8 @@ impl Aws {
         let retry = RetryConfig::standard()
             .with_max_attempts(arguments.call_attempts)
             .with_initial_backoff(arguments.back_off.0);
-        let timeout = TimeoutConfig::builder().operation_attempt_timeout(arguments.call_timeout.0).build();
+        let timeout =
+            TimeoutConfig::builder().operation_attempt_timeout(arguments.call_timeout.0).build();
         Self {
             config: load(arguments.region.region.as_deref(), retry, timeout).await,
             patience: Patience {
@@ -107,7 +110,8 @@ pub(crate) struct Patience {
 
 /// Reads AWS's own settings, with its usual patience.
 pub(crate) async fn connect(region: Option<&str>) -> SdkConfig {
-    load(region, RetryConfig::standard().with_max_attempts(5), TimeoutConfig::builder().build()).await
+    load(region, RetryConfig::standard().with_max_attempts(5), TimeoutConfig::builder().build())
+        .await
 }
 
 /// The region is the one given, else that of AWS's own settings, else us-east-1.
@@ -121,7 +125,8 @@ async fn load(region: Option<&str>, retry: RetryConfig, timeout: TimeoutConfig) 
             .retry_config(retry.clone())
             .timeout_config(timeout.clone())
     };
-    let in_region = async |region: &str| settings().region(Region::new(region.to_owned())).load().await;
+    let in_region =
+        async |region: &str| settings().region(Region::new(region.to_owned())).load().await;
     if let Some(region) = region {
         return in_region(region).await;
     }
@@ -132,14 +137,16 @@ async fn load(region: Option<&str>, retry: RetryConfig, timeout: TimeoutConfig) 
     }
 }
 
-/// Words an SDK error: the service's own code and message where it answered, else the chain of what kept it from answering.
+/// Words an SDK error: the service's own code and message where it answered, else the chain of what
+/// kept it from answering.
 pub(crate) fn failed<E, R>(doing: impl Into<String>, error: SdkError<E, R>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    let answer =
-        error.as_service_error().and_then(|error| Some((error.code()?.to_owned(), error.message()?.to_owned())));
+    let answer = error
+        .as_service_error()
+        .and_then(|error| Some((error.code()?.to_owned(), error.message()?.to_owned())));
     let unsent = matches!(error, SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_));
     let unanswered = matches!(error, SdkError::TimeoutError(_) | SdkError::ResponseError(_));
     let worded = match answer {
@@ -167,10 +174,13 @@ const AGAIN: &str = "AWS is busy or out of order: run the same again in a while;
 
 fn hint_for(code: &str) -> Option<&'static str> {
     match code {
-        "AccessDenied" | "AccessDeniedException" => Some("allow the action that is named to whoever deploys"),
-        "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" | "UnrecognizedClientException" => {
-            Some("renew the AWS credentials")
+        "AccessDenied" | "AccessDeniedException" => {
+            Some("allow the action that is named to whoever deploys")
         }
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException" => Some("renew the AWS credentials"),
         "InternalFailure"
         | "InternalError"
         | "ServiceException"
@@ -186,8 +196,8 @@ fn hint_for(code: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether Lambda refused something that it will accept in a while: the function or mapping is being changed, or a new role is not
-/// yet known everywhere.
+/// Whether Lambda refused something that it will accept in a while: the function or mapping is
+/// being changed, or a new role is not yet known everywhere.
 fn passes_by_itself(code: &str, message: &str) -> bool {
     let says = |part: &str| message.contains(part);
     match code {
@@ -205,8 +215,8 @@ fn passes_by_itself(code: &str, message: &str) -> bool {
 }
 
 impl Patience {
-    /// Calls until it works, the error is one that stays, or patience ends. Each wait is twice as long as the one before, up to eight
-    /// seconds, with jitter.
+    /// Calls until it works, the error is one that stays, or patience ends. Each wait is twice as
+    /// long as the one before, up to eight seconds, with jitter.
     ///
     /// # Errors
     /// The last error.
@@ -239,7 +249,11 @@ impl Patience {
 
     /// Waits that get longer, until the time for a change is over.
     pub(crate) fn waits(self) -> Waits {
-        Waits { deadline: Instant::now() + self.change, next: self.back_off, longest: self.back_off * 16 }
+        Waits {
+            deadline: Instant::now() + self.change,
+            next: self.back_off,
+            longest: self.back_off * 16,
+        }
     }
 }
 
@@ -273,9 +287,13 @@ impl Aws {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(DEFAULT_REGION))
             .endpoint_url(endpoint)
-            .credentials_provider(aws_sdk_lambda::config::Credentials::new("test", "test", None, None, "test"))
+            .credentials_provider(aws_sdk_lambda::config::Credentials::new(
+                "test", "test", None, None, "test",
+            ))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(back_off))
+            .retry_config(
+                RetryConfig::standard().with_max_attempts(3).with_initial_backoff(back_off),
+            )
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(call).build())
             .load()
             .await;
@@ -294,8 +312,14 @@ mod tests {
                 "ResourceConflictException",
                 "The operation cannot be performed at this time. An update is in progress for resource: arn",
             ),
-            ("ResourceInUseException", "Cannot update the event source mapping because it is in use."),
-            ("InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda."),
+            (
+                "ResourceInUseException",
+                "Cannot update the event source mapping because it is in use.",
+            ),
+            (
+                "InvalidParameterValueException",
+                "The role defined for the function cannot be assumed by Lambda.",
+            ),
             (
                 "InvalidParameterValueException",
                 "The provided execution role does not have permissions to call SendMessage on SQS",

@@ -1,5 +1,5 @@
-//! The bundle: the service built for Lambda, its `.env` and its included files in one zip that has the same bytes whenever they are
-//! the same. It refuses to know who uploads it.
+//! The bundle: the service built for Lambda, its `.env` and its included files in one zip that has
+//! the same bytes whenever they are the same. It refuses to know who uploads it.
 
 mod archive;
 pub(crate) mod build;
@@ -45,11 +45,12 @@ Exit codes:
   2  bad usage or settings
   3  the stack is not there";
 
-/// What tells the runtime that the mapping honours a partial answer. A deploy sets ReportBatchItemFailures before new code goes
-/// live, so it is true wherever this `.env` is.
+/// What tells the runtime that the mapping honours a partial answer. A deploy sets
+/// ReportBatchItemFailures before new code goes live, so it is true wherever this `.env` is.
 const REPORT_BATCH_ITEM_FAILURES: (&str, &str) = ("STREAMBOT_REPORT_BATCH_ITEM_FAILURES", "true");
 
-/// The function's timeout in seconds, for an invocation whose deadline is past when its event arrives. Lambda does not tell it.
+/// The function's timeout in seconds, for an invocation whose deadline is past when its event
+/// arrives. Lambda does not tell it.
 const FUNCTION_TIMEOUT: &str = "STREAMBOT_FUNCTION_TIMEOUT";
 
 /// A zip as Lambda takes it.
@@ -69,7 +70,13 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     pub(crate) fn new(zip: Vec<u8>, unzipped: u64, files: usize) -> Self {
-        Self { code_sha256: BASE64_STANDARD.encode(Sha256::digest(&zip)), zip, unzipped, files, path: None }
+        Self {
+            code_sha256: BASE64_STANDARD.encode(Sha256::digest(&zip)),
+            zip,
+            unzipped,
+            files,
+            path: None,
+        }
     }
 
     /// Packs entries which Lambda would take.
@@ -89,12 +96,12 @@ pub(crate) enum Keep {
     Temporary,
 }
 
-/// Builds the service and packs it; with a stack's values, its `.env` too. Two runs in one package take turns, so the files of two
-/// environments never mix.
+/// Builds the service and packs it; with a stack's values, its `.env` too. Two runs in one package
+/// take turns, so the files of two environments never mix.
 ///
 /// # Errors
-/// Failed where the build fails, the executable would not run on Lambda, an included file is missing or not the package's, all of
-/// it is too large for Lambda, or a file cannot be written.
+/// Failed where the build fails, the executable would not run on Lambda, an included file is
+/// missing or not the package's, all of it is too large for Lambda, or a file cannot be written.
 pub(crate) fn make(
     service: &Service,
     profile: Option<&str>,
@@ -126,13 +133,20 @@ pub(crate) fn make(
     Ok(bundle)
 }
 
-/// Reads a zip that was built before and puts the stack's `.env` into it, so that one is built once and then deployed to one
-/// environment after another. All else in it stays as it is, and the same zip and values make the same bytes. The zip and the package
-/// are not written to: [`Keep::Files`] keeps nothing.
+/// Reads a zip that was built before and puts the stack's `.env` into it, so that one is built once
+/// and then deployed to one environment after another. All else in it stays as it is, and the same
+/// zip and values make the same bytes. The zip and the package are not written to: [`Keep::Files`]
+/// keeps nothing.
 ///
 /// # Errors
-/// Usage where there is no such file; failed where it is no zip that Lambda could start on the architecture of `function`, or too large.
-pub(crate) fn read(path: &Path, function: &FunctionSettings, values: &StackValues, keep: Keep) -> Result<Bundle> {
+/// Usage where there is no such file; failed where it is no zip that Lambda could start on the
+/// architecture of `function`, or too large.
+pub(crate) fn read(
+    path: &Path,
+    function: &FunctionSettings,
+    values: &StackValues,
+    keep: Keep,
+) -> Result<Bundle> {
     progress::say(format!("reading the bundle {}", path.display()));
     let mut entries = ready::read(path, function.architecture())?;
     let environment = environment_file(values, function.timeout());
@@ -155,7 +169,8 @@ pub(crate) fn read(path: &Path, function: &FunctionSettings, values: &StackValue
     Ok(bundle)
 }
 
-/// The keys of the `.env` `before` that the one `now` does not have. What is no `.env` at all has none.
+/// The keys of the `.env` `before` that the one `now` does not have. What is no `.env` at all has
+/// none.
 fn missing_keys(before: &[u8], now: &str) -> Vec<String> {
     let keys = |text: &[u8]| -> Vec<String> {
         dotenvy::from_read_iter(text).map_while(Result::ok).map(|(key, _)| key).collect()
@@ -169,16 +184,23 @@ fn environment_entry(text: &str) -> Entry {
 }
 
 /// Writes the zip and its `.env`, both or none.
-fn write(bundle: &Bundle, path: &Path, environment_path: &Path, environment: Option<&str>) -> Result<()> {
+fn write(
+    bundle: &Bundle,
+    path: &Path,
+    environment_path: &Path,
+    environment: Option<&str>,
+) -> Result<()> {
     let environment = environment.map(|text| (environment_path, text.as_bytes()));
     let files: Vec<_> = environment.into_iter().chain([(path, bundle.zip.as_slice())]).collect();
     dotenv::write_atomically(&files)
 }
 
-/// Writes them to a folder that outlives the process, for whoever wants to look into them, and tells where the zip is.
+/// Writes them to a folder that outlives the process, for whoever wants to look into them, and
+/// tells where the zip is.
 fn keep_aside(bundle: &Bundle, environment: Option<&str>) -> Result<PathBuf> {
     let folder = tempfile::Builder::new().prefix("streambot-").tempdir();
-    let folder = folder.map_err(|error| Error::failed("making a temporary folder").because(error))?;
+    let folder =
+        folder.map_err(|error| Error::failed("making a temporary folder").because(error))?;
     let path = folder.path().join("bundle.zip");
     write(bundle, &path, &folder.path().join(".env"), environment)?;
     progress::say(format!("the bundle and its .env are in {}", folder.keep().display()));
@@ -188,7 +210,8 @@ fn keep_aside(bundle: &Bundle, environment: Option<&str>) -> Result<PathBuf> {
 /// Tells how large the bundle is, and how that differs from the `before` of the last one.
 fn say_size(bundle: &Bundle, before: Option<u64>) {
     let now = bundle.zip.len() as u64;
-    let zipped = before.map_or_else(|| size(now), |before| size_change(before, now, "the last bundle"));
+    let zipped =
+        before.map_or_else(|| size(now), |before| size_change(before, now, "the last bundle"));
     progress::say(format!("bundle: {} unzipped, zipped {zipped}", size(bundle.unzipped)));
 }
 
@@ -222,7 +245,8 @@ fn build_folder(service: &Service) -> PathBuf {
 fn lock(service: &Service) -> Result<File> {
     let folder = build_folder(service);
     let path = folder.join("lock");
-    let failed = |error: std::io::Error| Error::failed(format!("locking {}", path.display())).because(error);
+    let failed =
+        |error: std::io::Error| Error::failed(format!("locking {}", path.display())).because(error);
     std::fs::create_dir_all(&folder).map_err(failed)?;
     let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {
@@ -290,7 +314,13 @@ struct Bundled<'a> {
 impl<'a> From<&'a Bundle> for Bundled<'a> {
     fn from(bundle: &'a Bundle) -> Self {
         let Bundle { zip, code_sha256, unzipped, files, path } = bundle;
-        Self { bundle: path.as_ref(), bytes: zip.len(), unzipped_bytes: *unzipped, files: *files, code_sha256 }
+        Self {
+            bundle: path.as_ref(),
+            bytes: zip.len(),
+            unzipped_bytes: *unzipped,
+            files: *files,
+            code_sha256,
+        }
     }
 }
 
@@ -313,8 +343,11 @@ mod tests {
     #[test]
     fn the_answer_as_text_and_as_json() {
         let path = PathBuf::from("/quakes/build/bundle.zip");
-        let bundle =
-            Bundle { code_sha256: "hash".to_owned(), path: Some(path), ..Bundle::new(vec![0; 4096], 10_240, 2) };
+        let bundle = Bundle {
+            code_sha256: "hash".to_owned(),
+            path: Some(path),
+            ..Bundle::new(vec![0; 4096], 10_240, 2)
+        };
         insta::assert_snapshot!("text", Bundled::from(&bundle));
         insta::assert_json_snapshot!("json", Bundled::from(&bundle));
     }
@@ -329,7 +362,11 @@ mod tests {
             ],
             masked: Vec::new(),
             execution_role: String::new(),
-            source: stack::Source { stream: String::new(), consumer: None, failure_destination: None },
+            source: stack::Source {
+                stream: String::new(),
+                consumer: None,
+                failure_destination: None,
+            },
             log_group: None,
             prefix: String::new(),
             outputs: stack::Outputs::default(),
@@ -350,7 +387,10 @@ mod tests {
     #[test]
     fn what_the_stack_does_not_have_of_a_replaced_environment_is_known_by_its_keys() {
         let before = b"StackName=\"quakes-staging\"\nTOKEN=\"secret\"\nTopic=a\n";
-        assert_eq!(missing_keys(before, "StackName=\"quakes-production\"\nTopic=\"b\"\n"), ["TOKEN"]);
+        assert_eq!(
+            missing_keys(before, "StackName=\"quakes-production\"\nTopic=\"b\"\n"),
+            ["TOKEN"]
+        );
         assert_eq!(missing_keys(b"\xff\xfe \0", "A=\"1\"\n"), [""; 0]);
     }
 }

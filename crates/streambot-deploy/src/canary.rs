@@ -1,5 +1,5 @@
-//! A canary: a new version gets a share of the batches for a while, is judged by its own numbers, and then gets all of them or none. It
-//! refuses to know how a version came to be.
+//! A canary: a new version gets a share of the batches for a while, is judged by its own numbers,
+//! and then gets all of them or none. It refuses to know how a version came to be.
 
 mod judge;
 mod watch;
@@ -23,12 +23,14 @@ pub(crate) struct Canary {
 }
 
 impl Canary {
-    /// What is written on the alias, so that an interrupted canary can be picked up: the plan and when it began.
+    /// What is written on the alias, so that an interrupted canary can be picked up: the plan and
+    /// when it began.
     pub(crate) fn begun_now(&self) -> String {
         self.begun_at(jiff::Timestamp::now())
     }
 
-    /// How long after its time it is judged for good: CloudWatch tells the last numbers late. A short one has as much again.
+    /// How long after its time it is judged for good: CloudWatch tells the last numbers late. A
+    /// short one has as much again.
     fn delay(&self) -> Duration {
         self.time.min(LATENESS)
     }
@@ -37,7 +39,8 @@ impl Canary {
         format!("{WRITTEN}{self} since {}", time.round(jiff::Unit::Second).unwrap_or(time))
     }
 
-    /// Reads what [`Self::begun_now`] wrote; nothing where an alias's share was given by someone else.
+    /// Reads what [`Self::begun_now`] wrote; nothing where an alias's share was given by someone
+    /// else.
     pub(crate) fn read(description: &str) -> Option<(Self, jiff::Timestamp)> {
         let (canary, since) = description.strip_prefix(WRITTEN)?.split_once(" since ")?;
         Some((canary.parse().ok()?, since.parse().ok()?))
@@ -54,7 +57,9 @@ impl fmt::Display for Canary {
         let seconds = self.time.as_secs();
         match seconds {
             0 => write!(formatter, "{percent}%/{}ms", self.time.as_millis()),
-            _ if seconds.is_multiple_of(3600) => write!(formatter, "{percent}%/{}h", seconds / 3600),
+            _ if seconds.is_multiple_of(3600) => {
+                write!(formatter, "{percent}%/{}h", seconds / 3600)
+            }
             _ if seconds.is_multiple_of(60) => write!(formatter, "{percent}%/{}m", seconds / 60),
             _ => write!(formatter, "{percent}%/{seconds}s"),
         }
@@ -97,9 +102,10 @@ mod tests {
         for text in ["10%/5m", "0.5%/90s", "7%/1h", "50%/3s", "99%/24h", "1%/0ms"] {
             assert_eq!(text.parse::<Canary>().unwrap().to_string(), text);
         }
-        for wrong in
-            ["", "10%", "10/5m", "0%/5m", "100%/5m", "-1%/5m", "10%/5", "10%/5d", "10%/25h", "x%/5m", "NaN%/5m"]
-        {
+        for wrong in [
+            "", "10%", "10/5m", "0%/5m", "100%/5m", "-1%/5m", "10%/5", "10%/5d", "10%/25h",
+            "x%/5m", "NaN%/5m",
+        ] {
             assert!(wrong.parse::<Canary>().unwrap_err().contains("write 10%/5m"), "{wrong}");
         }
     }

@@ -99,7 +99,8 @@ fn of_a_bundle(flag: clap::Arg) -> clap::Arg {
     flag.hide(is_functions && !is_bundles)
 }
 
-/// Reads the process's arguments and runs the verb they ask for. The parser itself answers `--help` and bad usage, with exit code 2.
+/// Reads the process's arguments and runs the verb they ask for. The parser itself answers `--help`
+/// and bad usage, with exit code 2.
 pub(crate) async fn run() -> Result<()> {
     let cli = Cli::parse();
     match cli.verb {
@@ -133,15 +134,18 @@ async fn deploy(arguments: DeployArguments) -> Result<()> {
     crate::deploy::run(arguments).await
 }
 
-/// In the short form a verb after a flag would be taken for an environment: `streambot-deploy --region R local` must not deploy.
+/// In the short form a verb after a flag would be taken for an environment: `streambot-deploy
+/// --region R local` must not deploy.
 fn refuse_a_verb(environment: &str) -> Result<()> {
     if Cli::command().find_subcommand(environment).is_none() {
         return Ok(());
     }
-    Err(Error::usage(format!("`{environment}` is a verb, and flags stand before it")).hint(format!(
-        "write `streambot-deploy {environment} …`; \
+    Err(Error::usage(format!("`{environment}` is a verb, and flags stand before it")).hint(
+        format!(
+            "write `streambot-deploy {environment} …`; \
          an environment of that name is deployed by `streambot-deploy deploy {environment}`"
-    )))
+        ),
+    ))
 }
 
 #[cfg(test)]

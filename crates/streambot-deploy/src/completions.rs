@@ -1,4 +1,5 @@
-//! The verb `completions`: what makes a shell complete a command line. It refuses to know which command.
+//! The verb `completions`: what makes a shell complete a command line. It refuses to know which
+//! command.
 
 use clap::{Args, Command};
 use clap_complete::Shell;

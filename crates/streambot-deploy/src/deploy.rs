@@ -1,5 +1,5 @@
-//! The verb `deploy`, told in its order: the stack's values, the bundle, the function, the event source mappings. It refuses to know how
-//! any of them is done.
+//! The verb `deploy`, told in its order: the stack's values, the bundle, the function, the event
+//! source mappings. It refuses to know how any of them is done.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -51,19 +51,21 @@ pub(crate) struct DeployArguments {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Give a new version a share of the batches first, and all of them once it has done well for a time, such as 10%/5m
+    /// Give a new version a share of the batches first, and all of them once it has done well for a
+    /// time, such as 10%/5m
     #[arg(long, value_name = "SHARE/TIME")]
     pub(crate) canary: Option<Canary>,
 
-    /// Delete a mapping that reads another stream, or began elsewhere, than is declared, with its place in the stream, and make
-    /// a new one
+    /// Delete a mapping that reads another stream, or began elsewhere, than is declared, with its
+    /// place in the stream, and make a new one
     #[arg(long)]
     pub(crate) replace_mapping: bool,
 
     /// Zip to deploy instead of building the service, such as another deploy's build/bundle.zip
     ///
-    /// The stack's values are put into it: its .env is replaced by the environment's, so that one zip is built once and deployed to one
-    /// environment after another. All else in it stays as it is; the file itself and the package are not changed.
+    /// The stack's values are put into it: its .env is replaced by the environment's, so that one
+    /// zip is built once and deployed to one environment after another. All else in it stays as it
+    /// is; the file itself and the package are not changed.
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
 
@@ -88,8 +90,8 @@ pub(crate) struct DeployArguments {
 }
 
 impl DeployArguments {
-    /// The environment, which the parser requires. It is optional in the type because the short form stands beside the verbs, whose
-    /// calls have none.
+    /// The environment, which the parser requires. It is optional in the type because the short
+    /// form stands beside the verbs, whose calls have none.
     pub(crate) fn environment(&self) -> &str {
         self.environment.as_deref().unwrap_or_default()
     }
@@ -98,7 +100,8 @@ impl DeployArguments {
 /// Deploys the service to one environment, or says what that would do.
 ///
 /// # Errors
-/// Those of the service, its stack, its bundle, its function and its mappings; the first one ends the deploy.
+/// Those of the service, its stack, its bundle, its function and its mappings; the first one ends
+/// the deploy.
 pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     let environment = arguments.environment();
     let service = Service::load(&arguments.service, Some(environment), &arguments.settings)?;
@@ -116,17 +119,22 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     for warning in wanted.iter().flat_map(|wanted| wanted.settings.warnings()) {
         progress::warn(warning);
     }
-    let mut mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
+    let mut mapping_plan =
+        event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
 
     let keep = if arguments.dry_run { Keep::Temporary } else { Keep::Files };
     let bundle = match &arguments.bundle {
         Some(ready) => bundle::read(ready, &service.function, &values, keep)?,
         None => bundle::make(&service, arguments.service.profile.as_deref(), Some(&values), keep)?,
     };
-    let desired = Desired { bucket: arguments.change.bucket.as_deref(), ..desired(&service, &name, &values, &bundle) };
+    let desired = Desired {
+        bucket: arguments.change.bucket.as_deref(),
+        ..desired(&service, &name, &values, &bundle)
+    };
     let function_plan = function::plan(current.as_ref(), &desired);
     if !(function_plan.is_empty() && mapping_plan.is_empty()) {
-        // By its names alone a mapping of another version is not found, and there must never be two.
+        // By its names alone a mapping of another version is not found, and there must never be
+        // two.
         mappings = event_source::list(&Client::new(&aws.config), &name, &sources).await?;
         mapping_plan = event_source::plan(&mappings, &wanted, &name, arguments.replace_mapping)?;
     }
@@ -136,7 +144,11 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     }
     if arguments.dry_run {
         let mut steps = function_plan.steps(current.as_ref(), &desired);
-        steps.extend(arguments.canary.map(|canary| format!("watch the new version get its share first: {canary}")));
+        steps.extend(
+            arguments
+                .canary
+                .map(|canary| format!("watch the new version get its share first: {canary}")),
+        );
         steps.extend(retention.and_then(|retention| retention.steps(log_group)));
         steps.extend(mapping_plan.steps(&wanted));
         return verb::print(&Planned { stack: &name, steps }, arguments.answer.output);
@@ -144,7 +156,8 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
     check_role(&aws, current.as_ref(), &desired, &sources, arguments.canary.as_ref()).await?;
     warn_of_queues(&aws, &wanted, &mappings).await;
 
-    let group_is_right = retention.as_ref().and_then(|retention| retention.steps(log_group)).is_none();
+    let group_is_right =
+        retention.as_ref().and_then(|retention| retention.steps(log_group)).is_none();
     // Known before it is done: a canary that goes on is not a change of what is declared.
     let unchanged = function_plan.is_empty() && mapping_plan.is_empty() && group_is_right;
     event_source::honour_partial_answers(&aws, &mapping_plan).await?;
@@ -177,17 +190,20 @@ pub(crate) async fn run(arguments: DeployArguments) -> Result<()> {
 /// Creates or updates the stack first, where a template is given for it.
 async fn update_stack(aws: &Aws, name: &str, arguments: &DeployArguments) -> Result<()> {
     match &arguments.stack {
-        Some(_) if arguments.dry_run => {
-            Err(Error::usage("--dry-run and --stack exclude each other: what a deploy does depends on its stack")
-                .hint("see what would change in the stack with `streambot-deploy stack`, and say no"))
-        }
+        Some(_) if arguments.dry_run => Err(Error::usage(
+            "--dry-run and --stack exclude each other: what a deploy does depends on its stack",
+        )
+        .hint("see what would change in the stack with `streambot-deploy stack`, and say no")),
         Some(template) => {
             let change = arguments.change.clone();
-            stack::update(aws, name, &StackArguments { template: template.clone(), change }).await?;
+            stack::update(aws, name, &StackArguments { template: template.clone(), change })
+                .await?;
             Ok(())
         }
-        None if !arguments.change.parameters.is_empty() => Err(Error::usage("--parameter is given without --stack")
-            .hint("parameters belong to a template: give --stack FILE")),
+        None if !arguments.change.parameters.is_empty() => {
+            Err(Error::usage("--parameter is given without --stack")
+                .hint("parameters belong to a template: give --stack FILE"))
+        }
         None => Ok(()),
     }
 }
@@ -201,7 +217,12 @@ struct Found {
 }
 
 /// Function, alias and mappings are known by the stack's name, so they are read while the stack is.
-async fn find(aws: &Aws, name: &str, service: &Service, retention: Option<&Retention>) -> Result<Found> {
+async fn find(
+    aws: &Aws,
+    name: &str,
+    service: &Service,
+    retention: Option<&Retention>,
+) -> Result<Found> {
     let cloudformation = aws_sdk_cloudformation::Client::new(&aws.config);
     let lambda = Client::new(&aws.config);
     let log_group = async {
@@ -220,12 +241,16 @@ async fn find(aws: &Aws, name: &str, service: &Service, retention: Option<&Reten
 }
 
 /// A log group of the stack's is the stack's to change.
-fn refuse_the_stacks_group(service: &Service, values: &StackValues, retention: Option<&Retention>) -> Result<()> {
+fn refuse_the_stacks_group(
+    service: &Service,
+    values: &StackValues,
+    retention: Option<&Retention>,
+) -> Result<()> {
     match (&values.log_group, retention) {
-        (Some(group), Some(_)) if service.function.log_group.is_none() => {
-            Err(Error::usage(format!("log-retention-days is set, and log group `{group}` is the stack's"))
-                .hint("set the stack's parameter LogRetentionDays instead"))
-        }
+        (Some(group), Some(_)) if service.function.log_group.is_none() => Err(Error::usage(
+            format!("log-retention-days is set, and log group `{group}` is the stack's"),
+        )
+        .hint("set the stack's parameter LogRetentionDays instead")),
         _ => Ok(()),
     }
 }
@@ -236,7 +261,8 @@ fn retention(service: &Service, name: &str) -> Result<Option<Retention>> {
     service.function.log_retention_days().map(|days| Retention::declared(&group, days)).transpose()
 }
 
-/// Checks the role, where it is not the one the function has, or the function is to write another log.
+/// Checks the role, where it is not the one the function has, or the function is to write another
+/// log.
 async fn check_role(
     aws: &Aws,
     current: Option<&Current>,
@@ -247,7 +273,8 @@ async fn check_role(
     let configuration = &desired.configuration;
     let before = current.map(|current| Configuration::told(&current.latest));
     let changes = before.as_ref().map(|before| before.changes(configuration)).unwrap_or_default();
-    let is_changed = |setting: &str| before.is_none() || changes.iter().any(|change| change.setting == setting);
+    let is_changed =
+        |setting: &str| before.is_none() || changes.iter().any(|change| change.setting == setting);
     if let (Some(canary), Some(before), true) = (canary, &before, is_changed("role")) {
         return Err(Error::usage(format!(
             "no canary {canary}: the role changes from {} to {}",
@@ -263,8 +290,9 @@ async fn check_role(
     progress::step("checking the rights of the function's role", check).await
 }
 
-/// Where a mapping invokes `$LATEST`, as 1.0's do, what runs now is named by the alias and the mapping moved there first: settings and code
-/// are changed one after the other, and no batch may meet one without the other.
+/// Where a mapping invokes `$LATEST`, as 1.0's do, what runs now is named by the alias and the
+/// mapping moved there first: settings and code are changed one after the other, and no batch may
+/// meet one without the other.
 async fn keep_running(
     aws: &Aws,
     current: Option<Current>,
@@ -302,13 +330,19 @@ fn wanted(service: &Service, values: &StackValues) -> Result<Vec<Wanted>> {
                 .hint("leave one out: each would hand every record to the function"));
         }
         let destination = source.and_then(|source| source.failure_destination);
-        let settings = event_source.settings.clone().with_failure_destination(destination.as_deref());
+        let settings =
+            event_source.settings.clone().with_failure_destination(destination.as_deref());
         wanted.push(Wanted { arn, settings });
     }
     Ok(wanted)
 }
 
-fn desired<'a>(service: &Service, name: &'a str, values: &StackValues, bundle: &'a Bundle) -> Desired<'a> {
+fn desired<'a>(
+    service: &Service,
+    name: &'a str,
+    values: &StackValues,
+    bundle: &'a Bundle,
+) -> Desired<'a> {
     Desired {
         name,
         configuration: Configuration::declared(
@@ -338,7 +372,8 @@ fn tell_size(bundle: &Bundle, current: Option<&Current>) {
 async fn warn_of_queues(aws: &Aws, wanted: &[Wanted], mappings: &[Described]) {
     for Wanted { arn, settings } in wanted {
         let current = mappings.iter().find(|mapping| mapping.event_source_arn() == Some(arn));
-        let destination = current.and_then(|mapping| mapping.destination_config()?.on_failure()?.destination());
+        let destination =
+            current.and_then(|mapping| mapping.destination_config()?.on_failure()?.destination());
         if destination != settings.on_failure() {
             let stream = arn.split("/consumer/").next().unwrap_or(arn);
             event_source::warn_of_queue(&aws.config, settings.on_failure(), stream).await;

@@ -1,5 +1,5 @@
-//! What of a service there is on AWS besides its code: its stack's values, and the mappings that feed its function. It refuses to know
-//! what a verb does with them.
+//! What of a service there is on AWS besides its code: its stack's values, and the mappings that
+//! feed its function. It refuses to know what a verb does with them.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
@@ -41,8 +41,8 @@ impl StackFound {
 }
 
 impl Deployed {
-    /// Looks for the stack and the mappings of function `name`. Without a stack that can be read, its mappings are
-    /// looked for among all of the region.
+    /// Looks for the stack and the mappings of function `name`. Without a stack that can be read,
+    /// its mappings are looked for among all of the region.
     ///
     /// # Errors
     /// Failed where Lambda does not answer or refuses. A stack that cannot be read is a warning.
@@ -70,7 +70,8 @@ impl Deployed {
 
 /// ARNs of all that the service's mappings may read: of a stream with a consumer, either.
 fn sources<'a>(service: &'a Service, values: &'a StackValues) -> Vec<&'a str> {
-    let own = std::iter::once(values.source.stream.as_str()).chain(values.source.consumer.as_deref());
+    let own =
+        std::iter::once(values.source.stream.as_str()).chain(values.source.consumer.as_deref());
     let declared = service.event_sources.iter().flat_map(|source| match &source.origin {
         Origin::Stack => Vec::new(),
         Origin::Arn(arn) => vec![arn.as_str()],

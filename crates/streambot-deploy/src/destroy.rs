@@ -1,5 +1,6 @@
-//! The verb `destroy`: takes away what a deploy made, in the order that leaves nothing running without its reader: mappings, function,
-//! log group. It starts from whatever is left, and refuses to know how any of it came about.
+//! The verb `destroy`: takes away what a deploy made, in the order that leaves nothing running
+//! without its reader: mappings, function, log group. It starts from whatever is left, and refuses
+//! to know how any of it came about.
 
 use std::fmt;
 
@@ -56,7 +57,8 @@ pub(crate) struct Arguments {
 /// Removes what a deploy made.
 ///
 /// # Errors
-/// Missing where there is nothing to remove; unconfirmed where nobody said yes; failed where AWS refuses.
+/// Missing where there is nothing to remove; unconfirmed where nobody said yes; failed where AWS
+/// refuses.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     progress::begin(arguments.target.answer.quiet);
     let (service, name) = arguments.target.service()?;
@@ -69,7 +71,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     .await?;
     let name = &removal.name;
     if found.is_empty() {
-        let error = Error::missing(format!("nothing of function `{name}` is in {}", removal.aws.region()));
+        let error =
+            Error::missing(format!("nothing of function `{name}` is in {}", removal.aws.region()));
         return Err(match found.stays.as_slice() {
             [] => error.hint("name its region with --region, if it is in another"),
             stays => error.hint(format!("what stays: {}", stays.join("; "))),
@@ -78,7 +81,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     confirm(&format!("remove {}?", found.parts().join(", ")), arguments.yes)?;
 
     for mapping in &found.event_source_mappings {
-        progress::step(format!("removing event source mapping {mapping}"), removal.mapping(mapping)).await?;
+        progress::step(
+            format!("removing event source mapping {mapping}"),
+            removal.mapping(mapping),
+        )
+        .await?;
     }
     if found.function.is_some() {
         progress::step(format!("removing function `{name}`"), removal.function()).await?;
@@ -120,13 +127,17 @@ impl Found {
     }
 
     fn parts(&self) -> Vec<String> {
-        let mut parts: Vec<String> =
-            self.event_source_mappings.iter().map(|uuid| format!("event source mapping {uuid}")).collect();
+        let mut parts: Vec<String> = self
+            .event_source_mappings
+            .iter()
+            .map(|uuid| format!("event source mapping {uuid}"))
+            .collect();
         if let Some(function) = &self.function {
             let versions = self.versions.iter().map(|version| format!("version {version}"));
             let aliases = self.aliases.iter().map(|alias| format!("alias {alias}"));
             let with: Vec<String> = versions.chain(aliases).collect();
-            let with = if with.is_empty() { String::new() } else { format!(" with {}", with.join(", ")) };
+            let with =
+                if with.is_empty() { String::new() } else { format!(" with {}", with.join(", ")) };
             parts.push(format!("function {function}{with}"));
         }
         parts.extend(self.log_group.iter().map(|group| format!("log group {group}")));
@@ -143,8 +154,8 @@ impl fmt::Display for Found {
     }
 }
 
-/// Whether Lambda's default log group is the deploy's to remove: not where the stack has a log group of its own, nor where the stack
-/// cannot tell.
+/// Whether Lambda's default log group is the deploy's to remove: not where the stack has a log
+/// group of its own, nor where the stack cannot tell.
 fn owns_default_log_group(stack: &StackFound) -> bool {
     match stack {
         StackFound::Standing(values) => values.log_group.is_none(),
@@ -165,7 +176,11 @@ fn stays(stack: &StackFound, name: &str) -> Vec<String> {
             ),
         ],
         StackFound::Standing(values) => {
-            let group = values.log_group.as_ref().map(|group| format!(", its log group {group}")).unwrap_or_default();
+            let group = values
+                .log_group
+                .as_ref()
+                .map(|group| format!(", its log group {group}"))
+                .unwrap_or_default();
             vec![format!(
                 "stack `{name}`, with its stream {} and the records in it{group}; delete the stack to remove it, and {retained}",
                 values.source.stream
@@ -184,43 +199,85 @@ struct Removal {
 
 impl Removal {
     async fn find(&self, deployed: &Deployed, with_stack: bool) -> Result<Found> {
-        let uuids = deployed.mappings.iter().filter_map(|mapping| mapping.uuid().map(str::to_owned));
-        let (versions, aliases, log_group) = tokio::try_join!(self.versions(), self.aliases(), async {
-            if owns_default_log_group(&deployed.stack) { self.default_log_group().await } else { Ok(None) }
-        })?;
-        let (function, versions) = versions.map_or((None, Vec::new()), |(arn, versions)| (Some(arn), versions));
+        let uuids =
+            deployed.mappings.iter().filter_map(|mapping| mapping.uuid().map(str::to_owned));
+        let (versions, aliases, log_group) =
+            tokio::try_join!(self.versions(), self.aliases(), async {
+                if owns_default_log_group(&deployed.stack) {
+                    self.default_log_group().await
+                } else {
+                    Ok(None)
+                }
+            })?;
+        let (function, versions) =
+            versions.map_or((None, Vec::new()), |(arn, versions)| (Some(arn), versions));
         let is_there = !matches!(deployed.stack, StackFound::Missing);
         let stack = (with_stack && is_there).then(|| self.name.clone());
         let stays = if with_stack { Vec::new() } else { stays(&deployed.stack, &self.name) };
-        Ok(Found { event_source_mappings: uuids.collect(), function, versions, aliases, log_group, stack, stays })
+        Ok(Found {
+            event_source_mappings: uuids.collect(),
+            function,
+            versions,
+            aliases,
+            log_group,
+            stack,
+            stays,
+        })
     }
 
     /// The function's ARN and its published versions; nothing where there is no function.
     async fn versions(&self) -> Result<Option<(String, Vec<String>)>> {
-        let pages = self.lambda.list_versions_by_function().function_name(&self.name).into_paginator().items().send();
+        let pages = self
+            .lambda
+            .list_versions_by_function()
+            .function_name(&self.name)
+            .into_paginator()
+            .items()
+            .send();
         let versions = match pages.collect::<Result<Vec<_>, _>>().await {
             Ok(versions) => versions,
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+            {
                 return Ok(None);
             }
-            Err(error) => return Err(failed(format!("listing the versions of function `{}`", self.name), error)),
+            Err(error) => {
+                return Err(failed(
+                    format!("listing the versions of function `{}`", self.name),
+                    error,
+                ));
+            }
         };
         // A function has at least $LATEST.
-        let Some(arn) = versions.first().and_then(|version| version.function_arn()) else { return Ok(None) };
+        let Some(arn) = versions.first().and_then(|version| version.function_arn()) else {
+            return Ok(None);
+        };
         // A version's ARN is the function's with the version behind it.
         let arn = without_qualifier(arn);
-        let published = versions.iter().filter_map(|version| version.version()).filter(|version| *version != "$LATEST");
+        let published = versions
+            .iter()
+            .filter_map(|version| version.version())
+            .filter(|version| *version != "$LATEST");
         Ok(Some((arn, published.map(str::to_owned).collect())))
     }
 
     async fn aliases(&self) -> Result<Vec<String>> {
-        let pages = self.lambda.list_aliases().function_name(&self.name).into_paginator().items().send();
+        let pages =
+            self.lambda.list_aliases().function_name(&self.name).into_paginator().items().send();
         match pages.collect::<Result<Vec<_>, _>>().await {
             Ok(aliases) => Ok(aliases.into_iter().filter_map(|alias| alias.name).collect()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+            {
                 Ok(Vec::new())
             }
-            Err(error) => Err(failed(format!("listing the aliases of function `{}`", self.name), error)),
+            Err(error) => {
+                Err(failed(format!("listing the aliases of function `{}`", self.name), error))
+            }
         }
     }
 
@@ -228,9 +285,15 @@ impl Removal {
     async fn default_log_group(&self) -> Result<Option<String>> {
         let group = format!("/aws/lambda/{}", self.name);
         let logs = aws_sdk_cloudwatchlogs::Client::new(&self.aws.config);
-        let pages = logs.describe_log_groups().log_group_name_prefix(&group).into_paginator().items().send();
+        let pages = logs
+            .describe_log_groups()
+            .log_group_name_prefix(&group)
+            .into_paginator()
+            .items()
+            .send();
         let found = pages.collect::<Result<Vec<_>, _>>().await;
-        let found = found.map_err(|error| failed(format!("looking for log group {group}"), error))?;
+        let found =
+            found.map_err(|error| failed(format!("looking for log group {group}"), error))?;
         Ok(found.iter().any(|found| found.log_group_name() == Some(&group)).then_some(group))
     }
 
@@ -246,7 +309,11 @@ impl Removal {
         let request = self.lambda.delete_function().function_name(&self.name);
         match self.aws.patience.call(&doing, async || request.clone().send().await).await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+            {
                 Ok(())
             }
             Err(error) => Err(failed(doing, error)),
@@ -257,7 +324,11 @@ impl Removal {
         let logs = aws_sdk_cloudwatchlogs::Client::new(&self.aws.config);
         match logs.delete_log_group().log_group_name(group).send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+            {
                 Ok(())
             }
             Err(error) => Err(failed(format!("removing log group {group}"), error)),
@@ -275,7 +346,11 @@ mod tests {
             environment: Vec::new(),
             masked: Vec::new(),
             execution_role: "role".to_owned(),
-            source: Source { stream: "arn:stream".to_owned(), consumer: None, failure_destination: None },
+            source: Source {
+                stream: "arn:stream".to_owned(),
+                consumer: None,
+                failure_destination: None,
+            },
             log_group: log_group.map(str::to_owned),
             prefix: String::new(),
             outputs: Outputs::default(),
@@ -295,7 +370,8 @@ mod tests {
         assert_eq!(stays(&StackFound::Missing, "quakes"), Vec::<String>::new());
         let told = stays(&standing(Some("group")), "quakes").join("\n");
         assert!(
-            told.contains("stack `quakes`, with its stream arn:stream") && told.contains("log group group"),
+            told.contains("stack `quakes`, with its stream arn:stream")
+                && told.contains("log group group"),
             "{told}"
         );
         assert!(stays(&StackFound::Unreadable, "quakes").join("\n").contains("destroy again"));

@@ -1,5 +1,5 @@
-//! Values to the text of a `.env` file that dotenvy reads back exactly, and that text to disk, whole or not at all. It refuses to
-//! know where the values came from.
+//! Values to the text of a `.env` file that dotenvy reads back exactly, and that text to disk,
+//! whole or not at all. It refuses to know where the values came from.
 
 use std::fmt;
 use std::io::{ErrorKind, Write as _};
@@ -29,8 +29,8 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Writes `values`, each key once, in their order. Every value is double-quoted, because dotenvy would otherwise take a `#`, a space,
-/// a quote or a `$` in it as syntax.
+/// Writes `values`, each key once, in their order. Every value is double-quoted, because dotenvy
+/// would otherwise take a `#`, a space, a quote or a `$` in it as syntax.
 pub(crate) fn render<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Dotenv {
     let mut text = String::new();
     let mut skipped = Vec::new();
@@ -60,7 +60,8 @@ fn refused(key: &str, value: &str) -> Option<&'static str> {
     }
 }
 
-/// Escapes what dotenvy 0.15 unescapes between double quotes. It knows no other escapes: a tab or a carriage return stays itself.
+/// Escapes what dotenvy 0.15 unescapes between double quotes. It knows no other escapes: a tab or a
+/// carriage return stays itself.
 fn push_escaped(text: &mut String, value: &str) {
     for character in value.chars() {
         match character {
@@ -71,15 +72,17 @@ fn push_escaped(text: &mut String, value: &str) {
     }
 }
 
-/// Puts files in place, each readable by its owner alone and in one step: another process sees the old one or the new one, never a
-/// half. None is put in place before all are written, so a disk that is full leaves the old ones, which belong together.
+/// Puts files in place, each readable by its owner alone and in one step: another process sees the
+/// old one or the new one, never a half. None is put in place before all are written, so a disk
+/// that is full leaves the old ones, which belong together.
 ///
 /// # Errors
 /// Failed, naming the path, when one cannot be written.
 pub(crate) fn write_atomically(files: &[(&Path, &[u8])]) -> Result<()> {
     let mut written = Vec::new();
     for (path, contents) in files {
-        written.push((write_beside(path, contents).map_err(|error| not_written(path, error))?, path));
+        written
+            .push((write_beside(path, contents).map_err(|error| not_written(path, error))?, path));
     }
     for (file, path) in written {
         file.persist(path).map_err(|error| not_written(path, error.error))?;
@@ -87,7 +90,8 @@ pub(crate) fn write_atomically(files: &[(&Path, &[u8])]) -> Result<()> {
     Ok(())
 }
 
-/// Writes to a temporary file in the folder of `path`. It has mode 0600, which is the mode these files keep.
+/// Writes to a temporary file in the folder of `path`. It has mode 0600, which is the mode these
+/// files keep.
 fn write_beside(path: &Path, contents: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -97,9 +101,16 @@ fn write_beside(path: &Path, contents: &[u8]) -> std::io::Result<tempfile::Named
 }
 
 fn not_written(path: &Path, error: std::io::Error) -> Error {
-    let full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
+    let full = matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    );
     let error = Error::failed(format!("writing {}", path.display())).because(error);
-    if full { error.hint("make room on that disk; what was there before is untouched") } else { error }
+    if full {
+        error.hint("make room on that disk; what was there before is untouched")
+    } else {
+        error
+    }
 }
 
 #[cfg(test)]
@@ -115,14 +126,22 @@ mod tests {
 
     #[test]
     fn every_value_is_quoted_and_on_one_line() {
-        let dotenv = render([("StackName", "quakes-staging"), ("Empty", ""), ("Odd", "a \"b\" $C #d \\e\nf é")]);
-        assert_eq!(dotenv.text, "StackName=\"quakes-staging\"\nEmpty=\"\"\nOdd=\"a \\\"b\\\" \\$C #d \\\\e\\nf é\"\n");
+        let dotenv = render([
+            ("StackName", "quakes-staging"),
+            ("Empty", ""),
+            ("Odd", "a \"b\" $C #d \\e\nf é"),
+        ]);
+        assert_eq!(
+            dotenv.text,
+            "StackName=\"quakes-staging\"\nEmpty=\"\"\nOdd=\"a \\\"b\\\" \\$C #d \\\\e\\nf é\"\n"
+        );
         assert_eq!(dotenv.skipped, []);
     }
 
     #[test]
     fn a_key_or_value_no_environment_can_hold_is_left_out_by_name() {
-        let dotenv = render([("2fast", "x"), ("a-b", "x"), ("", "x"), ("Nul", "a\0b"), ("Fine", "x")]);
+        let dotenv =
+            render([("2fast", "x"), ("a-b", "x"), ("", "x"), ("Nul", "a\0b"), ("Fine", "x")]);
         assert_eq!(dotenv.text, "Fine=\"x\"\n");
         let skipped: Vec<_> = dotenv.skipped.iter().map(|skipped| skipped.key.as_str()).collect();
         assert_eq!(skipped, ["2fast", "a-b", "", "Nul"]);
@@ -154,7 +173,8 @@ mod tests {
     fn a_folder_that_is_not_there_is_named_and_nothing_else_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let first = folder.path().join("first");
-        let error = write_atomically(&[(&first, b""), (Path::new("/nowhere/at/all/.env"), b"")]).unwrap_err();
+        let error = write_atomically(&[(&first, b""), (Path::new("/nowhere/at/all/.env"), b"")])
+            .unwrap_err();
         assert!(error.to_string().contains("/nowhere/at/all/.env"), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
@@ -162,11 +182,14 @@ mod tests {
     /// Text rich in what a `.env` parser gives a meaning to.
     fn tricky() -> impl Strategy<Value = String> {
         let syntax = prop::sample::select(vec![
-            "\"", "'", "\\", "$", "${", "}", "#", " #", "=", "\n", "\r", "\r\n", "\t", " ", "\u{a0}", "\u{2028}",
-            "\u{feff}", "export ", "\\n", "A", "é", "🌋",
+            "\"", "'", "\\", "$", "${", "}", "#", " #", "=", "\n", "\r", "\r\n", "\t", " ",
+            "\u{a0}", "\u{2028}", "\u{feff}", "export ", "\\n", "A", "é", "🌋",
         ]);
-        prop_oneof![prop::collection::vec(syntax, 0..24).prop_map(|parts| parts.concat()), any::<String>(),]
-            .prop_map(|text| text.replace('\0', ""))
+        prop_oneof![
+            prop::collection::vec(syntax, 0..24).prop_map(|parts| parts.concat()),
+            any::<String>(),
+        ]
+        .prop_map(|text| text.replace('\0', ""))
     }
 
     proptest! {

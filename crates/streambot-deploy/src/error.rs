@@ -1,12 +1,14 @@
-//! The one error of the binary: what was being done, why it failed, what to do next, and the exit code that says it to a
-//! script. It knows nothing of the rooms that make it; each of them writes its own sentence.
+//! The one error of the binary: what was being done, why it failed, what to do next, and the exit
+//! code that says it to a script. It knows nothing of the rooms that make it; each of them writes
+//! its own sentence.
 
 use std::fmt::Write as _;
 
 /// What a room of this binary answers.
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A failure, worded for the person at the terminal: a lowercase fragment, its causes, and the next step.
+/// A failure, worded for the person at the terminal: a lowercase fragment, its causes, and the next
+/// step.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Error {
@@ -42,7 +44,8 @@ impl Error {
         Self::new(Kind::Missing, message)
     }
 
-    /// Something would be destroyed, or a place in a stream lost, and nobody said yes. Exit code 4; nothing was done.
+    /// Something would be destroyed, or a place in a stream lost, and nobody said yes. Exit code 4;
+    /// nothing was done.
     pub(crate) fn unconfirmed(message: impl Into<String>) -> Self {
         Self::new(Kind::Unconfirmed, message)
     }
@@ -52,7 +55,10 @@ impl Error {
     }
 
     /// Adds the error underneath; its own chain of causes is printed too.
-    pub(crate) fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn because(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -68,8 +74,8 @@ impl Error {
         self.kind == Kind::Missing
     }
 
-    /// What the process exits with: 1 failed, 2 bad usage or settings, 3 the stack or function is not there, 4 it would
-    /// destroy something and was not confirmed.
+    /// What the process exits with: 1 failed, 2 bad usage or settings, 3 the stack or function is
+    /// not there, 4 it would destroy something and was not confirmed.
     pub(crate) fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Failed => 1,
@@ -93,7 +99,8 @@ impl Error {
         line
     }
 
-    /// The whole story for standard error: the message, every cause on a line of its own, and the hint.
+    /// The whole story for standard error: the message, every cause on a line of its own, and the
+    /// hint.
     pub(crate) fn report(&self) -> String {
         let mut report = format!("error: {self}");
         let mut last = self.message.clone();
@@ -145,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_cause_already_told_is_not_repeated() {
-        let error = Error::failed("parsing: no such key").because(std::io::Error::other("no such key"));
+        let error =
+            Error::failed("parsing: no such key").because(std::io::Error::other("no such key"));
         assert_eq!(error.report(), "error: parsing: no such key");
     }
 }

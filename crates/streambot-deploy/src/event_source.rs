@@ -1,6 +1,6 @@
-//! The event source mapping between a Kinesis stream and the function: its settings, which clap flags, the manifest, the
-//! deployed mapping and `local` all share, and its creation and update through the Lambda API. It refuses to know where the
-//! stream and the function came from.
+//! The event source mapping between a Kinesis stream and the function: its settings, which clap
+//! flags, the manifest, the deployed mapping and `local` all share, and its creation and update
+//! through the Lambda API. It refuses to know where the stream and the function came from.
 
 mod apply;
 mod find;
@@ -17,7 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::error::{Error, Result};
 use crate::settings::{Bounded, Limit};
 pub(crate) use apply::{
-    Connected, apply, delete, honour_partial_answers, invokes_latest, move_to_alias, wait_until_gone,
+    Connected, apply, delete, honour_partial_answers, invokes_latest, move_to_alias,
+    wait_until_gone,
 };
 pub(crate) use find::{list, list_all};
 pub(crate) use plan::{Wanted, plan};
@@ -26,13 +27,13 @@ pub(crate) use retention::warn_of_queue;
 /// A mapping as Lambda describes it.
 pub(crate) type Described = aws_sdk_lambda::types::EventSourceMappingConfiguration;
 
-/// Every Kinesis setting of Lambda's event source mapping, each one optional: a flag or a manifest key that is not given
-/// leaves its default, which the method of the same name applies.
+/// Every Kinesis setting of Lambda's event source mapping, each one optional: a flag or a manifest
+/// key that is not given leaves its default, which the method of the same name applies.
 ///
 /// Names, units and ranges are the API's own:
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>.
-/// `FunctionResponseTypes` is missing on purpose: Streambot always sets `ReportBatchItemFailures`, because without it Lambda
-/// ignores the function's answer and the failed records are lost.
+/// `FunctionResponseTypes` is missing on purpose: Streambot always sets `ReportBatchItemFailures`,
+/// because without it Lambda ignores the function's answer and the failed records are lost.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct EventSourceSettings {
@@ -66,7 +67,8 @@ pub(crate) struct EventSourceSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) maximum_retry_attempts: Option<Bounded<-1, 10_000>>,
 
-    /// Age past which a record is discarded, 60 to 604800, or -1 for the stream's retention [default: -1]
+    /// Age past which a record is discarded, 60 to 604800, or -1 for the stream's retention
+    /// [default: -1]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) maximum_record_age_in_seconds: Option<Limit<60, 604_800>>,
@@ -81,7 +83,8 @@ pub(crate) struct EventSourceSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tumbling_window_in_seconds: Option<Bounded<0, 900>>,
 
-    /// ARN of the SQS queue, SNS topic or S3 bucket told of discarded records; empty for none [default: the stack's, when deployed]
+    /// ARN of the SQS queue, SNS topic or S3 bucket told of discarded records; empty for none
+    /// [default: the stack's, when deployed]
     #[arg(long, value_name = "ARN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) on_failure: Option<String>,
@@ -158,7 +161,8 @@ impl EventSourceSettings {
         self.on_failure.as_deref().filter(|arn| !arn.is_empty())
     }
 
-    /// Takes what the stack has for discarded records, unless these settings name something, or nothing, themselves.
+    /// Takes what the stack has for discarded records, unless these settings name something, or
+    /// nothing, themselves.
     pub(crate) fn with_failure_destination(mut self, arn: Option<&str>) -> Self {
         self.on_failure = self.on_failure.or_else(|| arn.map(str::to_owned));
         self
@@ -191,12 +195,14 @@ impl EventSourceSettings {
     pub(crate) fn check(&self) -> Result<()> {
         let at_timestamp = self.starting_position() == StartingPosition::AtTimestamp;
         match (at_timestamp, self.starting_position_timestamp) {
-            (true, None) => Err(Error::usage("starting-position AT_TIMESTAMP needs a starting-position-timestamp")
-                .hint("give one, such as 2026-11-22T18:00:00Z")),
-            (false, Some(_)) => {
-                Err(Error::usage("starting-position-timestamp is only read with starting-position AT_TIMESTAMP")
-                    .hint("set starting-position to AT_TIMESTAMP, or leave the timestamp out"))
-            }
+            (true, None) => Err(Error::usage(
+                "starting-position AT_TIMESTAMP needs a starting-position-timestamp",
+            )
+            .hint("give one, such as 2026-11-22T18:00:00Z")),
+            (false, Some(_)) => Err(Error::usage(
+                "starting-position-timestamp is only read with starting-position AT_TIMESTAMP",
+            )
+            .hint("set starting-position to AT_TIMESTAMP, or leave the timestamp out")),
             _ => Ok(()),
         }
     }
@@ -204,7 +210,8 @@ impl EventSourceSettings {
     /// What these settings allow to go wrong unseen, for whoever deploys them.
     pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
-        let endless = self.maximum_retry_attempts().is_none() && self.maximum_record_age_in_seconds().is_none();
+        let endless = self.maximum_retry_attempts().is_none()
+            && self.maximum_record_age_in_seconds().is_none();
         if self.on_failure().is_none() {
             warnings.push(if endless {
                 "a record that always fails blocks its shard until it expires, and is then lost: \
@@ -253,7 +260,8 @@ pub(crate) enum StartingPosition {
     /// The oldest record the stream still holds.
     #[default]
     TrimHorizon,
-    /// The records put after the mapping exists; what is put while it is being created may be missed.
+    /// The records put after the mapping exists; what is put while it is being created may be
+    /// missed.
     Latest,
     /// The first record at or after the given time.
     AtTimestamp,
@@ -295,9 +303,9 @@ impl FromStr for Timestamp {
             Ok(seconds) => jiff::Timestamp::from_second(seconds).ok(),
             Err(_) => text.parse().ok(),
         };
-        timestamp
-            .map(Self)
-            .ok_or_else(|| format!("{text} is no time: write 2026-11-22T18:00:00Z or seconds since 1970"))
+        timestamp.map(Self).ok_or_else(|| {
+            format!("{text} is no time: write 2026-11-22T18:00:00Z or seconds since 1970")
+        })
     }
 }
 
@@ -319,7 +327,9 @@ impl<'de> Deserialize<'de> for Timestamp {
             Ok(Written::Seconds(seconds)) => seconds.to_string(),
             Ok(Written::Text(text)) => text,
             Err(_) => {
-                return Err(de::Error::custom("a time is a quoted \"2026-11-22T18:00:00Z\" or seconds since 1970"));
+                return Err(de::Error::custom(
+                    "a time is a quoted \"2026-11-22T18:00:00Z\" or seconds since 1970",
+                ));
             }
         };
         text.parse().map_err(de::Error::custom)
@@ -385,17 +395,23 @@ mod tests {
 
     #[test]
     fn no_limit_and_none_are_told_apart_from_zero() {
-        let none = settings(json!({ "maximum-retry-attempts": 0, "tumbling-window-in-seconds": 0 }));
+        let none =
+            settings(json!({ "maximum-retry-attempts": 0, "tumbling-window-in-seconds": 0 }));
         assert_eq!(none.maximum_retry_attempts(), Some(0));
         assert_eq!(none.tumbling_window_in_seconds(), None);
-        let unlimited = settings(json!({ "maximum-retry-attempts": -1, "maximum-record-age-in-seconds": -1 }));
+        let unlimited =
+            settings(json!({ "maximum-retry-attempts": -1, "maximum-record-age-in-seconds": -1 }));
         assert_eq!(unlimited.maximum_retry_attempts(), None);
         assert_eq!(unlimited.maximum_record_age_in_seconds(), None);
     }
 
     #[test]
     fn a_time_is_written_in_rfc_3339_or_unix_seconds() {
-        for written in [json!("2026-11-22T18:00:00Z"), json!("2026-11-22T19:00:00+01:00"), json!(1_795_370_400)] {
+        for written in [
+            json!("2026-11-22T18:00:00Z"),
+            json!("2026-11-22T19:00:00+01:00"),
+            json!(1_795_370_400),
+        ] {
             let timestamp: Timestamp = serde_json::from_value(written).unwrap();
             assert_eq!(timestamp.as_unix_seconds(), 1_795_370_400.0);
         }
@@ -415,7 +431,11 @@ mod tests {
         ] {
             assert_eq!(settings(wrong).check().unwrap_err().exit_code(), 2);
         }
-        settings(json!({ "starting-position": "AT_TIMESTAMP", "starting-position-timestamp": time })).check().unwrap();
+        settings(
+            json!({ "starting-position": "AT_TIMESTAMP", "starting-position-timestamp": time }),
+        )
+        .check()
+        .unwrap();
     }
 
     #[test]
@@ -428,7 +448,12 @@ mod tests {
 
     #[test]
     fn the_stacks_failure_destination_is_taken_unless_the_settings_say_otherwise() {
-        let taken = |given| settings(given).with_failure_destination(Some("arn:stack")).on_failure().map(str::to_owned);
+        let taken = |given| {
+            settings(given)
+                .with_failure_destination(Some("arn:stack"))
+                .on_failure()
+                .map(str::to_owned)
+        };
         assert_eq!(taken(json!({})).as_deref(), Some("arn:stack"));
         assert_eq!(taken(json!({ "on-failure": "arn:mine" })).as_deref(), Some("arn:mine"));
         assert_eq!(taken(json!({ "on-failure": "" })), None);
@@ -444,6 +469,9 @@ mod tests {
         let once = json!({ "on-failure": "arn", "maximum-retry-attempts": 0 });
         assert!(warned(once).contains("slow batch"));
         assert_eq!(warned(json!({ "on-failure": "arn" })), "");
-        assert!(warned(json!({ "on-failure": "arn", "filter-patterns": ["{}"] })).contains("Kinesis Producer Library"));
+        assert!(
+            warned(json!({ "on-failure": "arn", "filter-patterns": ["{}"] }))
+                .contains("Kinesis Producer Library")
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The Lambda function: its settings, and its creation, update, versions and alias through the Lambda API. It refuses to know
-//! what is in the bundle and who invokes the function.
+//! The Lambda function: its settings, and its creation, update, versions and alias through the
+//! Lambda API. It refuses to know what is in the bundle and who invokes the function.
 
 pub(crate) mod alias;
 mod apply;
@@ -18,7 +18,8 @@ pub(crate) use settings::{Architecture, FunctionSettings};
 /// The alias that the event source mapping invokes; a deploy moves it to the version it published.
 pub(crate) const ALIAS: &str = "current";
 
-/// `arn:aws:lambda:<region>:<account>:function:<name>` of an ARN that may name a version or alias after it.
+/// `arn:aws:lambda:<region>:<account>:function:<name>` of an ARN that may name a version or alias
+/// after it.
 pub(crate) fn without_qualifier(arn: &str) -> String {
     arn.split(':').take(7).collect::<Vec<_>>().join(":")
 }

@@ -1,5 +1,5 @@
-//! The verb `init`: a new service in a folder of its own, whole or not at all. It refuses to know what a service does; what it writes
-//! lies in `init/templates`.
+//! The verb `init`: a new service in a folder of its own, whole or not at all. It refuses to know
+//! what a service does; what it writes lies in `init/templates`.
 
 mod dependencies;
 mod files;
@@ -36,7 +36,8 @@ Exit codes:
 /// The environment that the service is told to deploy to.
 const ENVIRONMENT: &str = "production";
 
-/// Names that are Rust's, or Cargo's for folders and the standard library's for crates, or those of the service's own dependencies.
+/// Names that are Rust's, or Cargo's for folders and the standard library's for crates, or those of
+/// the service's own dependencies.
 #[rustfmt::skip]
 const RESERVED: &[&str] = &[
     "Self", "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
@@ -50,10 +51,12 @@ const RESERVED: &[&str] = &[
 /// What a new service is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The service's name: letters, digits and hyphens. Its folder, package, stack and function are named after it
+    /// The service's name: letters, digits and hyphens. Its folder, package, stack and function are
+    /// named after it
     name: String,
 
-    /// Depend on the crates of a checkout of Streambot [default of PATH: the checkout around this folder]
+    /// Depend on the crates of a checkout of Streambot [default of PATH: the checkout around this
+    /// folder]
     #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true)]
     path_dependencies: Option<Option<PathBuf>>,
 
@@ -65,8 +68,8 @@ pub(crate) struct Arguments {
 /// Writes the service.
 ///
 /// # Errors
-/// Bad usage where the name is refused, its folder exists, or there is no checkout to depend on; failed where a file cannot be
-/// written.
+/// Bad usage where the name is refused, its folder exists, or there is no checkout to depend on;
+/// failed where a file cannot be written.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let name = &arguments.name;
     check_name(name)?;
@@ -75,14 +78,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .map_err(|error| Error::failed("finding the working directory").because(error))?;
     let folder = here.join(name);
     if folder.symlink_metadata().is_ok() {
-        return Err(Error::usage(format!("{} exists", folder.display())).hint("choose another name, or remove it"));
+        return Err(Error::usage(format!("{} exists", folder.display()))
+            .hint("choose another name, or remove it"));
     }
-    let dependencies = Dependencies::find(arguments.path_dependencies.as_ref().map(Option::as_deref), &here)?;
+    let dependencies =
+        Dependencies::find(arguments.path_dependencies.as_ref().map(Option::as_deref), &here)?;
     let workspace = Workspace::around(&folder)?;
     if let Some(workspace) = &workspace
         && workspace.has_package(name)?
     {
-        let message = format!("the workspace of {} has a package `{name}`", workspace.manifest.display());
+        let message =
+            format!("the workspace of {} has a package `{name}`", workspace.manifest.display());
         return Err(Error::usage(message).hint("choose another name"));
     }
     let place = Place::of(&folder, workspace.as_ref());
@@ -94,7 +100,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         folder: name,
         files: files.iter().map(|file| file.path).collect(),
         member_of: workspace.as_ref().map(|workspace| workspace.manifest.as_path()),
-        notes: workspace.iter().filter_map(Workspace::note).chain(place.notes(name, &dependencies)).collect(),
+        notes: workspace
+            .iter()
+            .filter_map(Workspace::note)
+            .chain(place.notes(name, &dependencies))
+            .collect(),
         next,
     };
     verb::print(&answer, arguments.output)
@@ -110,14 +120,16 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The repository is Git's; where there is none yet, it is taken to be the workspace, or the service alone.
+    /// The repository is Git's; where there is none yet, it is taken to be the workspace, or the
+    /// service alone.
     fn of(folder: &'a Path, workspace: Option<&'a Workspace>) -> Self {
         let repository = folder.ancestors().skip(1).find(|folder| folder.join(".git").exists());
         let of_workspace = || workspace.and_then(|workspace| workspace.manifest.parent());
         Self { folder, repository: repository.or_else(of_workspace).unwrap_or(folder), workspace }
     }
 
-    /// What the example is called that prints the stack: the examples of a workspace need names of their own.
+    /// What the example is called that prints the stack: the examples of a workspace need names of
+    /// their own.
     fn example(&self, name: &str) -> String {
         if self.workspace.is_some() { format!("{name}-template") } else { "template".to_owned() }
     }
@@ -131,11 +143,13 @@ impl<'a> Place<'a> {
             )
         });
         let checkout = match dependencies {
-            Dependencies::Checkout(checkout) if !checkout.starts_with(self.repository) => Some(format!(
-                "the workflow finds Streambot where it is on this machine: have it check out {} there, or depend on \
+            Dependencies::Checkout(checkout) if !checkout.starts_with(self.repository) => {
+                Some(format!(
+                    "the workflow finds Streambot where it is on this machine: have it check out {} there, or depend on \
                  published crates",
-                checkout.display()
-            )),
+                    checkout.display()
+                ))
+            }
             _ => None,
         };
         moved.into_iter().chain(checkout).collect()
@@ -145,8 +159,10 @@ impl<'a> Place<'a> {
 fn check_name(name: &str) -> Result<()> {
     stack_name(name, ENVIRONMENT)?;
     if RESERVED.contains(&name) {
-        return Err(Error::usage(format!("`{name}` cannot be a service's name: Cargo, Rust or a dependency has it"))
-            .hint("choose another name"));
+        return Err(Error::usage(format!(
+            "`{name}` cannot be a service's name: Cargo, Rust or a dependency has it"
+        ))
+        .hint("choose another name"));
     }
     Ok(())
 }
@@ -166,7 +182,8 @@ fn next(name: &str, example: &str, tool: &str) -> [String; 3] {
 /// Writes all files, or none of them: they are written aside, and their folder is then renamed.
 fn write(here: &Path, folder: &Path, files: &[File], workspace: Option<&Workspace>) -> Result<()> {
     let failed = |error| Error::failed(format!("writing {}", folder.display())).because(error);
-    let aside = tempfile::Builder::new().prefix(".streambot-init-").tempdir_in(here).map_err(failed)?;
+    let aside =
+        tempfile::Builder::new().prefix(".streambot-init-").tempdir_in(here).map_err(failed)?;
     let written = aside.path().join("service");
     for file in files {
         let path = written.join(file.path);
@@ -174,9 +191,11 @@ fn write(here: &Path, folder: &Path, files: &[File], workspace: Option<&Workspac
         std::fs::write(&path, &file.contents).map_err(failed)?;
     }
     std::fs::rename(&written, folder).map_err(failed)?;
-    workspace.map_or(Ok(()), Workspace::write).map_err(|error| match std::fs::remove_dir_all(folder) {
-        Ok(()) => error,
-        Err(_) => error.hint(format!("remove {} by hand", folder.display())),
+    workspace.map_or(Ok(()), Workspace::write).map_err(|error| {
+        match std::fs::remove_dir_all(folder) {
+            Ok(()) => error,
+            Err(_) => error.hint(format!("remove {} by hand", folder.display())),
+        }
     })
 }
 
@@ -239,7 +258,10 @@ mod tests {
                 });
                 std::fs::write(path, text.collect::<Vec<_>>().join("\n")).unwrap();
             }
-            let package = PackageArguments { manifest_path: Some(folder.path().join("Cargo.toml")), package: None };
+            let package = PackageArguments {
+                manifest_path: Some(folder.path().join("Cargo.toml")),
+                package: None,
+            };
             let arguments = ServiceArguments { package, ..ServiceArguments::default() };
             Service::load(&arguments, None, &SettingsFlags::default()).unwrap()
         };
@@ -258,15 +280,25 @@ mod tests {
         assert_eq!(function.environment_variables(), default.environment_variables());
         assert_eq!(function.keep_versions(), default.keep_versions());
 
-        let (mapping, default) = (&service.event_sources[0].settings, EventSourceSettings::default());
+        let (mapping, default) =
+            (&service.event_sources[0].settings, EventSourceSettings::default());
         assert!(mapping.batch_size.is_some() && mapping.tumbling_window_in_seconds.is_some());
         assert_eq!(mapping.batch_size(), default.batch_size());
-        assert_eq!(mapping.maximum_batching_window_in_seconds(), default.maximum_batching_window_in_seconds());
+        assert_eq!(
+            mapping.maximum_batching_window_in_seconds(),
+            default.maximum_batching_window_in_seconds()
+        );
         assert_eq!(mapping.parallelization_factor(), default.parallelization_factor());
         assert_eq!(mapping.starting_position(), default.starting_position());
-        assert_eq!(mapping.maximum_record_age_in_seconds(), default.maximum_record_age_in_seconds());
+        assert_eq!(
+            mapping.maximum_record_age_in_seconds(),
+            default.maximum_record_age_in_seconds()
+        );
         assert_eq!(mapping.maximum_retry_attempts(), default.maximum_retry_attempts());
-        assert_eq!(mapping.bisect_batch_on_function_error(), default.bisect_batch_on_function_error());
+        assert_eq!(
+            mapping.bisect_batch_on_function_error(),
+            default.bisect_batch_on_function_error()
+        );
         assert_eq!(mapping.tumbling_window_in_seconds(), default.tumbling_window_in_seconds());
     }
 
@@ -275,8 +307,19 @@ mod tests {
         for name in ["quakes", "a", "Quakes-2", &"a".repeat(53)] {
             assert!(check_name(name).is_ok(), "{name}");
         }
-        for name in ["", "2quakes", "-quakes", "my_quakes", "my quakes", "a/b", "..", "quäkes", "fn", "test", "serde"]
-        {
+        for name in [
+            "",
+            "2quakes",
+            "-quakes",
+            "my_quakes",
+            "my quakes",
+            "a/b",
+            "..",
+            "quäkes",
+            "fn",
+            "test",
+            "serde",
+        ] {
             assert_eq!(check_name(name).map_err(|error| error.exit_code()), Err(2), "{name}");
         }
         assert!(check_name(&"a".repeat(54)).is_err());

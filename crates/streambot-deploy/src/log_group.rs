@@ -1,4 +1,5 @@
-//! How long the function's log group keeps its events, where the group is not the stack's. It refuses to know what is logged.
+//! How long the function's log group keeps its events, where the group is not the stack's. It
+//! refuses to know what is logged.
 
 use aws_sdk_cloudwatchlogs::Client;
 
@@ -8,8 +9,10 @@ use crate::progress;
 
 /// The days that CloudWatch Logs allows:
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>.
-const ALLOWED: [u32; 22] =
-    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+const ALLOWED: [u32; 22] = [
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+];
 
 /// A log group and how long it is to keep its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +44,14 @@ impl Retention {
 
     /// The steps in words; none where nothing is to be done.
     pub(crate) fn steps(&self, current: Option<Current>) -> Option<String> {
-        let days = |days: Option<u32>| days.map_or("for ever".to_owned(), |days| format!("{days} days"));
+        let days =
+            |days: Option<u32>| days.map_or("for ever".to_owned(), |days| format!("{days} days"));
         match current {
-            None => Some(format!("create log group `{}`, which keeps its events {}", self.group, days(self.days))),
+            None => Some(format!(
+                "create log group `{}`, which keeps its events {}",
+                self.group,
+                days(self.days)
+            )),
             Some(current) if current.days != self.days => Some(format!(
                 "change log group `{}`, retention: {} → {}",
                 self.group,
@@ -59,10 +67,13 @@ impl Retention {
     /// # Errors
     /// Failed where CloudWatch Logs does not answer or refuses.
     pub(crate) async fn find(&self, aws: &Aws) -> Result<Option<Current>> {
-        let request = Client::new(&aws.config).describe_log_groups().log_group_name_prefix(&self.group);
+        let request =
+            Client::new(&aws.config).describe_log_groups().log_group_name_prefix(&self.group);
         let answer = request.send().await;
-        let answer = answer.map_err(|error| failed(format!("reading log group `{}`", self.group), error))?;
-        let group = answer.log_groups().iter().find(|group| group.log_group_name() == Some(&self.group));
+        let answer =
+            answer.map_err(|error| failed(format!("reading log group `{}`", self.group), error))?;
+        let group =
+            answer.log_groups().iter().find(|group| group.log_group_name() == Some(&self.group));
         Ok(group.map(|group| Current { days: group.retention_in_days().map(i32::unsigned_abs) }))
     }
 
@@ -80,8 +91,12 @@ impl Retention {
                 Ok(_) => {}
                 // Lambda makes it by itself with the first invocation.
                 Err(error)
-                    if error.as_service_error().is_some_and(|error| error.is_resource_already_exists_exception()) => {}
-                Err(error) => return Err(failed(format!("creating log group `{}`", self.group), error)),
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_resource_already_exists_exception()) => {}
+                Err(error) => {
+                    return Err(failed(format!("creating log group `{}`", self.group), error));
+                }
             }
         }
         match self.days {
@@ -91,7 +106,8 @@ impl Retention {
                 sent.map_err(|error| failed(doing(), error))?;
             }
             None if current.is_some() => {
-                let sent = client.delete_retention_policy().log_group_name(&self.group).send().await;
+                let sent =
+                    client.delete_retention_policy().log_group_name(&self.group).send().await;
                 sent.map_err(|error| failed(doing(), error))?;
             }
             None => {}
@@ -113,8 +129,12 @@ mod tests {
         assert_eq!(declared(0).steps(current(None)), None);
         let told = |step: Option<String>| step.unwrap();
         assert!(told(declared(7).steps(None)).ends_with("which keeps its events 7 days"));
-        assert!(told(declared(0).steps(current(Some(7)))).ends_with("retention: 7 days → for ever"));
-        assert!(told(declared(14).steps(current(Some(7)))).ends_with("retention: 7 days → 14 days"));
+        assert!(
+            told(declared(0).steps(current(Some(7)))).ends_with("retention: 7 days → for ever")
+        );
+        assert!(
+            told(declared(14).steps(current(Some(7)))).ends_with("retention: 7 days → 14 days")
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The verb `logs`: what the function logged, from CloudWatch Logs or from the objects it uploads, and what it logs from now on. It
-//! refuses to know what is told by it.
+//! The verb `logs`: what the function logged, from CloudWatch Logs or from the objects it uploads,
+//! and what it logs from now on. It refuses to know what is told by it.
 
 mod events;
 mod line;
@@ -56,7 +56,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TIME", default_value = "10m")]
     since: Since,
 
-    /// Only lines that match this filter pattern of CloudWatch Logs; with --s3, lines that hold this very text
+    /// Only lines that match this filter pattern of CloudWatch Logs; with --s3, lines that hold
+    /// this very text
     #[arg(long, value_name = "PATTERN")]
     filter: Option<String>,
 
@@ -84,9 +85,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let from = seen.from();
     if arguments.s3 {
         let find = Place::find(&aws, &service, &name);
-        let place = progress::step(format!("reading where `{name}` uploads its logs"), find).await?;
+        let place =
+            progress::step(format!("reading where `{name}` uploads its logs"), find).await?;
         progress::say(format!("reading s3://{}/{} since {from:.0}", place.bucket, place.prefix));
-        return print(&arguments, async || look_at_objects(&place, &arguments, &mut seen).await).await;
+        return print(&arguments, async || look_at_objects(&place, &arguments, &mut seen).await)
+            .await;
     }
     let group = events::group(&aws, &name).await;
     progress::say(format!("reading log group `{group}` since {from:.0}"));
@@ -94,7 +97,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 }
 
 /// Looks once, or again and again to follow.
-async fn print(arguments: &Arguments, mut look: impl AsyncFnMut() -> Result<ControlFlow<()>>) -> Result<()> {
+async fn print(
+    arguments: &Arguments,
+    mut look: impl AsyncFnMut() -> Result<ControlFlow<()>>,
+) -> Result<()> {
     match arguments.follow {
         true => again(arguments.interval.0, look).await,
         false => look().await.map(drop),
@@ -102,7 +108,12 @@ async fn print(arguments: &Arguments, mut look: impl AsyncFnMut() -> Result<Cont
 }
 
 /// Prints the events that are new in a log group.
-async fn look_at_group(aws: &Aws, group: &str, arguments: &Arguments, seen: &mut Seen) -> Result<ControlFlow<()>> {
+async fn look_at_group(
+    aws: &Aws,
+    group: &str,
+    arguments: &Arguments,
+    seen: &mut Seen,
+) -> Result<ControlFlow<()>> {
     let output = arguments.target.answer.output;
     let from = seen.from();
     let print = |page: Vec<Event>| {
@@ -123,7 +134,11 @@ async fn look_at_group(aws: &Aws, group: &str, arguments: &Arguments, seen: &mut
 }
 
 /// Prints the log objects that are new in the bucket.
-async fn look_at_objects(place: &Place, arguments: &Arguments, seen: &mut Seen) -> Result<ControlFlow<()>> {
+async fn look_at_objects(
+    place: &Place,
+    arguments: &Arguments,
+    seen: &mut Seen,
+) -> Result<ControlFlow<()>> {
     let objects = seen.unseen(place.list(seen.from()).await?);
     let read = async |object: LogObject| Ok::<_, Error>((place.get(&object).await?, object));
     let mut contents = stream::iter(objects).map(read).buffered(READ_AT_ONCE);
@@ -139,7 +154,12 @@ async fn look_at_objects(place: &Place, arguments: &Arguments, seen: &mut Seen) 
 }
 
 /// The lines of an object that are wanted, below its name; nothing where none is.
-fn of_object(place: &Place, object: &LogObject, contents: &str, arguments: &Arguments) -> Result<String> {
+fn of_object(
+    place: &Place,
+    object: &LogObject,
+    contents: &str,
+    arguments: &Arguments,
+) -> Result<String> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let mut text = String::new();
     for message in contents.lines().filter(|line| line.contains(filter)) {
@@ -152,7 +172,12 @@ fn of_object(place: &Place, object: &LogObject, contents: &str, arguments: &Argu
                 text.push_str(&line::text(None, message));
             }
             Output::Json => {
-                text.push_str(&json(&Line { last_modified: *last_modified, bucket: &place.bucket, key, message })?);
+                text.push_str(&json(&Line {
+                    last_modified: *last_modified,
+                    bucket: &place.bucket,
+                    key,
+                    message,
+                })?);
             }
         }
         text.push('\n');
@@ -161,7 +186,8 @@ fn of_object(place: &Place, object: &LogObject, contents: &str, arguments: &Argu
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::failed("writing a log line as JSON").because(error))
+    serde_json::to_string(value)
+        .map_err(|error| Error::failed("writing a log line as JSON").because(error))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `streambot-deploy`: deploys a Kinesis consumer to AWS Lambda with one command, and runs the very same thing on a laptop.
+//! `streambot-deploy`: deploys a Kinesis consumer to AWS Lambda with one command, and runs the very
+//! same thing on a laptop.
 
 mod again;
 mod aws;

@@ -22,11 +22,13 @@ Exit codes:
 /// Where the manual goes.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Folder to write to, made where there is none [default: none, the main page goes to standard output]
+    /// Folder to write to, made where there is none [default: none, the main page goes to standard
+    /// output]
     folder: Option<PathBuf>,
 }
 
-/// Writes the pages of `command` and its verbs to a folder, and tells their names; without a folder, prints the main page.
+/// Writes the pages of `command` and its verbs to a folder, and tells their names; without a
+/// folder, prints the main page.
 ///
 /// # Errors
 /// Failed where a file or standard output cannot be written.
@@ -41,8 +43,9 @@ pub(crate) fn run(arguments: &Arguments, command: Command) -> Result<()> {
 }
 
 fn write(folder: &Path, command: &Command) -> Result<String> {
-    std::fs::create_dir_all(folder)
-        .map_err(|error| Error::failed(format!("making the folder {}", folder.display())).because(error))?;
+    std::fs::create_dir_all(folder).map_err(|error| {
+        Error::failed(format!("making the folder {}", folder.display())).because(error)
+    })?;
     let mut told = String::new();
     for command in std::iter::once(command).chain(command.get_subcommands()) {
         let page = page(command);
@@ -60,6 +63,7 @@ fn page(command: &Command) -> Man {
 
 fn text(page: &Man) -> Result<String> {
     let mut text = Vec::new();
-    page.render(&mut text).map_err(|error| Error::failed("writing a manual page").because(error))?;
+    page.render(&mut text)
+        .map_err(|error| Error::failed("writing a manual page").because(error))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

@@ -1,5 +1,5 @@
-//! What the pages say: every command line in them is one that the parser takes, and every setting one that is read. What they
-//! say is printed is for ci/readme and ci/newcomer to see.
+//! What the pages say: every command line in them is one that the parser takes, and every setting
+//! one that is read. What they say is printed is for ci/readme and ci/newcomer to see.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,10 +14,15 @@ use crate::service::{PackageArguments, Service, ServiceArguments, SettingsFlags}
 /// The README, those of the crates and the example, and the guides, with their texts.
 fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let readmes =
-        ["README.md", "example/README.md", "crates/streambot-deploy/README.md", "crates/streambot-infra/README.md"];
+    let readmes = [
+        "README.md",
+        "example/README.md",
+        "crates/streambot-deploy/README.md",
+        "crates/streambot-infra/README.md",
+    ];
     let guides = root.join("crates/streambot-runtime/src/guide").read_dir().unwrap();
-    let paths = readmes.iter().map(|page| root.join(page)).chain(guides.map(|guide| guide.unwrap().path()));
+    let paths =
+        readmes.iter().map(|page| root.join(page)).chain(guides.map(|guide| guide.unwrap().path()));
     paths.map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }
 
@@ -43,7 +48,9 @@ fn calls(commands: &str) -> Vec<Vec<String>> {
         for command in words.split(is_end) {
             let command = command.strip_prefix(&["$".to_owned()]).unwrap_or(command);
             match command {
-                [tool, arguments @ ..] if tool == "streambot-deploy" => calls.push(arguments.to_vec()),
+                [tool, arguments @ ..] if tool == "streambot-deploy" => {
+                    calls.push(arguments.to_vec())
+                }
                 [cargo, tool, arguments @ ..] if cargo == "cargo" && tool == "streambot" => {
                     calls.push(arguments.to_vec())
                 }
@@ -97,12 +104,18 @@ fn every_setting_of_the_pages_is_read() {
     std::fs::write(folder.path().join("src/main.rs"), "").unwrap();
     let mut count = 0;
     for (path, page) in pages() {
-        for settings in blocks(&page, "toml").into_iter().filter(|block| !block.starts_with("[alias]")) {
-            let package = if settings.starts_with("[package]") { "" } else { "[package]\nname = \"page\"\n" };
+        for settings in
+            blocks(&page, "toml").into_iter().filter(|block| !block.starts_with("[alias]"))
+        {
+            let package =
+                if settings.starts_with("[package]") { "" } else { "[package]\nname = \"page\"\n" };
             std::fs::write(&manifest_path, format!("{package}{settings}\n[workspace]\n")).unwrap();
-            let package = PackageArguments { manifest_path: Some(manifest_path.clone()), package: None };
+            let package =
+                PackageArguments { manifest_path: Some(manifest_path.clone()), package: None };
             let arguments = ServiceArguments { package, ..ServiceArguments::default() };
-            if let Err(error) = Service::load(&arguments, Some("production"), &SettingsFlags::default()) {
+            if let Err(error) =
+                Service::load(&arguments, Some("production"), &SettingsFlags::default())
+            {
                 panic!("{}: {}\n{settings}", path.display(), error.report());
             }
             count += 1;
@@ -115,12 +128,18 @@ fn every_setting_of_the_pages_is_read() {
 fn every_link_to_a_file_leads_to_one() {
     let mut count = 0;
     for (path, page) in pages() {
-        let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+        let targets = page
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'))
+            .map(|(target, _)| target);
         // What leads elsewhere, and what rustdoc checks.
-        let files =
-            targets.filter(|target| !target.contains("::") && !target.contains(' ') && !target.starts_with("http"));
-        for target in
-            files.filter_map(|target| target.split('#').next()).filter(|file| !file.is_empty() && *file != "crate")
+        let files = targets.filter(|target| {
+            !target.contains("::") && !target.contains(' ') && !target.starts_with("http")
+        });
+        for target in files
+            .filter_map(|target| target.split('#').next())
+            .filter(|file| !file.is_empty() && *file != "crate")
         {
             assert!(path.with_file_name(target).exists(), "{}: {target}", path.display());
             count += 1;

@@ -1,5 +1,6 @@
-//! The verbs `pause` and `resume`: the function's event source mappings, disabled and enabled. A mapping keeps its place in the stream
-//! meanwhile. They refuse to know any other setting of a mapping.
+//! The verbs `pause` and `resume`: the function's event source mappings, disabled and enabled. A
+//! mapping keeps its place in the stream meanwhile. They refuse to know any other setting of a
+//! mapping.
 
 use std::fmt;
 
@@ -84,7 +85,8 @@ enum Step {
 }
 
 impl Step {
-    /// The step from `state`, a state of <https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html>.
+    /// The step from `state`, a state of
+    /// <https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingConfiguration.html>.
     fn from(state: &str, wanted: Wanted) -> Self {
         match (state, wanted) {
             ("Enabled", Wanted::Enabled) | ("Disabled", Wanted::Disabled) => Self::Nothing,
@@ -97,15 +99,20 @@ impl Step {
 /// Enables or disables every mapping of the function, and waits until each is.
 ///
 /// # Errors
-/// Missing where the function has no mapping; failed where Lambda refuses, or a mapping does not settle.
+/// Missing where the function has no mapping; failed where Lambda refuses, or a mapping does not
+/// settle.
 pub(crate) async fn run(arguments: Arguments, wanted: Wanted) -> Result<()> {
     progress::begin(arguments.target.answer.quiet);
     let (service, name) = arguments.target.service()?;
     let aws = Aws::connect(&arguments.target.aws).await;
-    let found = progress::step(format!("reading `{name}`"), Deployed::find(&aws, &service, &name)).await?;
+    let found =
+        progress::step(format!("reading `{name}`"), Deployed::find(&aws, &service, &name)).await?;
     if found.mappings.is_empty() {
-        return Err(Error::missing(format!("function `{name}` has no event source mapping in {}", aws.region()))
-            .hint("deploy it first, or name its region with --region"));
+        return Err(Error::missing(format!(
+            "function `{name}` has no event source mapping in {}",
+            aws.region()
+        ))
+        .hint("deploy it first, or name its region with --region"));
     }
 
     let lambda = Client::new(&aws.config);
@@ -118,7 +125,10 @@ pub(crate) async fn run(arguments: Arguments, wanted: Wanted) -> Result<()> {
             "records wait in the stream until `resume`; they are lost once they are older than its retention",
         );
     }
-    verb::print(&Answer { function: name, event_source_mappings: mappings }, arguments.target.answer.output)
+    verb::print(
+        &Answer { function: name, event_source_mappings: mappings },
+        arguments.target.answer.output,
+    )
 }
 
 /// Brings one mapping into the state that is wanted.
@@ -140,7 +150,10 @@ async fn bring(
     } else {
         let work = async {
             if step == Step::Change {
-                let request = lambda.update_event_source_mapping().uuid(uuid).enabled(wanted == Wanted::Enabled);
+                let request = lambda
+                    .update_event_source_mapping()
+                    .uuid(uuid)
+                    .enabled(wanted == Wanted::Enabled);
                 let sent = aws.patience.call(&doing, async || request.clone().send().await).await;
                 sent.map_err(|error| failed(&doing, error))?;
             }
@@ -161,16 +174,21 @@ async fn settle(aws: &Aws, lambda: &Client, uuid: &str, wanted: Wanted) -> Resul
     let mut waits = aws.patience.waits();
     loop {
         let read = lambda.get_event_source_mapping().uuid(uuid).send().await;
-        let mapping = read.map_err(|error| failed(format!("reading event source mapping {uuid}"), error))?;
+        let mapping =
+            read.map_err(|error| failed(format!("reading event source mapping {uuid}"), error))?;
         let state = mapping.state().unwrap_or_default();
         if state == wanted.state() {
             return Ok(());
         }
         if !waits.wait().await {
-            let reason = mapping.state_transition_reason().unwrap_or("Lambda gives no reason").to_owned();
-            return Err(Error::failed(format!("event source mapping {uuid} stays {state}, not {}", wanted.state()))
-                .because(reason)
-                .hint("run the same command again; --wait-timeout waits longer"));
+            let reason =
+                mapping.state_transition_reason().unwrap_or("Lambda gives no reason").to_owned();
+            return Err(Error::failed(format!(
+                "event source mapping {uuid} stays {state}, not {}",
+                wanted.state()
+            ))
+            .because(reason)
+            .hint("run the same command again; --wait-timeout waits longer"));
         }
     }
 }
@@ -194,9 +212,13 @@ struct MappingAnswer {
 impl fmt::Display for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "function: {}", self.function)?;
-        for MappingAnswer { uuid, event_source_arn, state, changed } in &self.event_source_mappings {
+        for MappingAnswer { uuid, event_source_arn, state, changed } in &self.event_source_mappings
+        {
             let already = if *changed { "" } else { ", as it was" };
-            write!(formatter, "\nevent source mapping: {uuid} of {event_source_arn} ({state}{already})")?;
+            write!(
+                formatter,
+                "\nevent source mapping: {uuid} of {event_source_arn} ({state}{already})"
+            )?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
-//! Whether a role can do the function's work, asked before anything is changed: it is there, Lambda may take it, and it may read the
-//! streams and write the log. It refuses to mend what is missing; it names it.
+//! Whether a role can do the function's work, asked before anything is changed: it is there, Lambda
+//! may take it, and it may read the streams and write the log. It refuses to mend what is missing;
+//! it names it.
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
@@ -36,12 +37,19 @@ struct Need {
     resource: String,
 }
 
-/// Checks the role that the function is to run as, for the streams and consumers `sources` and its log group, where that is known.
+/// Checks the role that the function is to run as, for the streams and consumers `sources` and its
+/// log group, where that is known.
 ///
 /// # Errors
-/// Failed where the role is not there, does not trust Lambda or may not read a stream. A log that it may not write is warned of. What the
-/// caller may not ask is told on standard error and passed over.
-pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Option<&str>) -> Result<()> {
+/// Failed where the role is not there, does not trust Lambda or may not read a stream. A log that
+/// it may not write is warned of. What the caller may not ask is told on standard error and passed
+/// over.
+pub(crate) async fn check(
+    aws: &Aws,
+    role: &str,
+    sources: &[&str],
+    log_group: Option<&str>,
+) -> Result<()> {
     let client = Client::new(&aws.config);
     let account = role.split(':').nth(4).unwrap_or_default();
     let needs = needs(sources, log_group, aws.region(), account);
@@ -50,7 +58,8 @@ pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Op
     let mut looks = 1;
     let lacking = loop {
         let simulations = needs.iter().map(|need| lacks(&client, role, need));
-        let (trust, lacking) = tokio::join!(trust(&client, role), futures_util::future::try_join_all(simulations));
+        let (trust, lacking) =
+            tokio::join!(trust(&client, role), futures_util::future::try_join_all(simulations));
         let lacking = trust.and(lacking);
         let is_fine = lacking.as_ref().is_ok_and(|lacking| lacking.iter().all(Vec::is_empty));
         if is_fine || looks == LOOKS || !waits.wait().await {
@@ -61,21 +70,35 @@ pub(crate) async fn check(aws: &Aws, role: &str, sources: &[&str], log_group: Op
     let (of_log, of_stream): (Vec<_>, Vec<_>) =
         lacking.into_iter().flatten().partition(|right: &String| right.starts_with("logs:"));
     if !of_log.is_empty() {
-        progress::warn(format!("role {role} may not {}: the function runs, and leaves no log", of_log.join(", ")));
+        progress::warn(format!(
+            "role {role} may not {}: the function runs, and leaves no log",
+            of_log.join(", ")
+        ));
     }
     if of_stream.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(format!("role {role} may not do what its function needs: {}", of_stream.join(", ")))
-        .hint("allow it in the role's policies; a stack of Streambot's template does for its own stream"))
+    Err(Error::failed(format!(
+        "role {role} may not do what its function needs: {}",
+        of_stream.join(", ")
+    ))
+    .hint(
+        "allow it in the role's policies; a stack of Streambot's template does for its own stream",
+    ))
 }
 
 /// Whether the role is there and Lambda may take it.
 async fn trust(client: &Client, role: &str) -> Result<()> {
     let name = name(role);
     let document = match client.get_role().role_name(name).send().await {
-        Ok(answer) => answer.role.and_then(|role| role.assume_role_policy_document).unwrap_or_default(),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_entity_exception()) => {
+        Ok(answer) => {
+            answer.role.and_then(|role| role.assume_role_policy_document).unwrap_or_default()
+        }
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_no_such_entity_exception()) =>
+        {
             return Err(Error::failed(format!("role {role} is not there"))
                 .hint("create it, or correct `role` in Cargo.toml or the stack's output LambdaExecutionRole"));
         }
@@ -100,18 +123,34 @@ async fn lacks(client: &Client, role: &str, need: &Need) -> Result<Vec<String>> 
     let pages = request.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
     let results = match pages {
         Ok(results) => results,
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_entity_exception()) => Vec::new(),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_no_such_entity_exception()) =>
+        {
+            Vec::new()
+        }
         Err(error) => {
-            passed_over(&format!("simulating the rights of `{}` on {}", name(role), need.resource), error)?;
+            passed_over(
+                &format!("simulating the rights of `{}` on {}", name(role), need.resource),
+                error,
+            )?;
             Vec::new()
         }
     };
-    let denied = results.iter().filter(|result| *result.eval_decision() != PolicyEvaluationDecisionType::Allowed);
-    let right = |result: &EvaluationResult| format!("{} on {}", result.eval_action_name(), need.resource);
+    let denied = results
+        .iter()
+        .filter(|result| *result.eval_decision() != PolicyEvaluationDecisionType::Allowed);
+    let right =
+        |result: &EvaluationResult| format!("{} on {}", result.eval_action_name(), need.resource);
     // A policy with conditions cannot be judged without what they are about.
-    let (unclear, denied): (Vec<_>, Vec<_>) = denied.partition(|result| !result.missing_context_values().is_empty());
+    let (unclear, denied): (Vec<_>, Vec<_>) =
+        denied.partition(|result| !result.missing_context_values().is_empty());
     for result in unclear {
-        progress::warn(format!("whether role {role} may {} depends on its policies' conditions", right(result)));
+        progress::warn(format!(
+            "whether role {role} may {} depends on its policies' conditions",
+            right(result)
+        ));
     }
     Ok(denied.into_iter().map(right).collect())
 }
@@ -121,7 +160,8 @@ fn name(role: &str) -> &str {
     role.rsplit('/').next().unwrap_or(role)
 }
 
-/// A question that was answered with a refusal, by a caller's lack of rights or a server that does not know it, is no reason to stop.
+/// A question that was answered with a refusal, by a caller's lack of rights or a server that does
+/// not know it, is no reason to stop.
 fn passed_over<E, R>(doing: &str, error: SdkError<E, R>) -> Result<()>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -130,7 +170,11 @@ where
     if !matches!(error, SdkError::ServiceError(_) | SdkError::ResponseError(_)) {
         return Err(failed(doing, error));
     }
-    let code = error.as_service_error().and_then(|error| error.code()).unwrap_or("no answer to it").to_owned();
+    let code = error
+        .as_service_error()
+        .and_then(|error| error.code())
+        .unwrap_or("no answer to it")
+        .to_owned();
     progress::say(format!("the role's rights are not checked: {doing}: {code}"));
     Ok(())
 }
@@ -147,12 +191,16 @@ fn needs(sources: &[&str], log_group: Option<&str>, region: &str, account: &str)
     }
     needs.extend(log_group.map(|group| Need {
         actions: &WRITES_LOG,
-        resource: format!("arn:{}:logs:{region}:{account}:log-group:{group}:log-stream:x", partition(region)),
+        resource: format!(
+            "arn:{}:logs:{region}:{account}:log-group:{group}:log-stream:x",
+            partition(region)
+        ),
     }));
     needs
 }
 
-/// The AWS partition of a region: <https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html>.
+/// The AWS partition of a region:
+/// <https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html>.
 fn partition(region: &str) -> &'static str {
     match region {
         _ if region.starts_with("cn-") => "aws-cn",
@@ -176,7 +224,10 @@ fn trusts_lambda(document: &Value) -> bool {
         has(statement.get("Effect"), &["Allow"])
             && has(statement.get("Action"), &["sts:AssumeRole", "sts:*", "*"])
             && (has(principal, &["*"])
-                || has(principal.and_then(|principal| principal.get("Service")), &["lambda.amazonaws.com", "*"]))
+                || has(
+                    principal.and_then(|principal| principal.get("Service")),
+                    &["lambda.amazonaws.com", "*"],
+                ))
     })
 }
 
@@ -219,8 +270,14 @@ mod tests {
 
     #[test]
     fn a_consumer_is_read_beside_its_stream_and_a_log_is_written_in_the_roles_account() {
-        let needs = needs(&["arn:aws:kinesis:r:1:stream/s/consumer/c:9", "arn:t"], Some("/group"), "cn-north-1", "1");
-        let told: Vec<_> = needs.iter().map(|need| (need.actions.len(), need.resource.as_str())).collect();
+        let needs = needs(
+            &["arn:aws:kinesis:r:1:stream/s/consumer/c:9", "arn:t"],
+            Some("/group"),
+            "cn-north-1",
+            "1",
+        );
+        let told: Vec<_> =
+            needs.iter().map(|need| (need.actions.len(), need.resource.as_str())).collect();
         assert_eq!(
             told,
             [

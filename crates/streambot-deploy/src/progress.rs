@@ -1,5 +1,6 @@
-//! What the person at the terminal is told on standard error while a verb works: steps with their times. On a terminal the step at
-//! work turns; elsewhere each is one plain line. It refuses to know what the steps do; results are `cli.rs`'s, on standard output.
+//! What the person at the terminal is told on standard error while a verb works: steps with their
+//! times. On a terminal the step at work turns; elsewhere each is one plain line. It refuses to
+//! know what the steps do; results are `cli.rs`'s, on standard output.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -41,7 +42,8 @@ impl Told {
     }
 }
 
-/// Starts the clock. With `quiet`, only warnings and errors are told. A second call changes nothing.
+/// Starts the clock. With `quiet`, only warnings and errors are told. A second call changes
+/// nothing.
 pub(crate) fn begin(quiet: bool) {
     let _ = TOLD.set(Told::new(quiet));
 }
@@ -59,11 +61,15 @@ pub(crate) fn warn(text: impl Display) {
     told().line(&format!("warning: {text}"));
 }
 
-/// Does `work` under a line that says so: `text` is what is being done, such as "reading stack `quakes-staging`".
+/// Does `work` under a line that says so: `text` is what is being done, such as "reading stack
+/// `quakes-staging`".
 ///
 /// # Errors
 /// Those of `work`.
-pub(crate) async fn step<T>(text: impl Display, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn step<T>(
+    text: impl Display,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let Some(terminal) = &told().terminal else {
         say(text);
         return work.await;
@@ -80,7 +86,8 @@ pub(crate) async fn step<T>(text: impl Display, work: impl Future<Output = Resul
     done
 }
 
-/// Tells lines that are part of a conversation, without the time: what a question is about. Even when quiet.
+/// Tells lines that are part of a conversation, without the time: what a question is about. Even
+/// when quiet.
 pub(crate) fn show(lines: &[String]) {
     for line in lines {
         told().line(line);
@@ -108,7 +115,8 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// Lines that change in place on a terminal, and stay there as they were last when this is dropped. Elsewhere they are not shown.
+/// Lines that change in place on a terminal, and stay there as they were last when this is dropped.
+/// Elsewhere they are not shown.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     shown: Vec<(Line, ProgressBar)>,
@@ -127,8 +135,10 @@ impl Lines {
                     None => terminal.insert(0, bar),
                 };
                 bar.enable_steady_tick(Duration::from_millis(100));
-                self.shown
-                    .insert(index, (Line { mark: Some(String::new()), text: String::new(), ..line.clone() }, bar));
+                self.shown.insert(
+                    index,
+                    (Line { mark: Some(String::new()), text: String::new(), ..line.clone() }, bar),
+                );
             }
             let (shown, bar) = &mut self.shown[index];
             if *shown != line {
@@ -163,7 +173,8 @@ impl Drop for Lines {
     }
 }
 
-/// A bar for an upload of so many bytes; it shows itself on a terminal only, and goes when it is dropped.
+/// A bar for an upload of so many bytes; it shows itself on a terminal only, and goes when it is
+/// dropped.
 pub(crate) fn upload_bar(bytes: u64) -> Bar {
     let bar = match &told().terminal {
         Some(terminal) => terminal.add(ProgressBar::new(bytes)),

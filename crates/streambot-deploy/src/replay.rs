@@ -1,5 +1,6 @@
-//! The verb `replay`: invokes the function on the batches that Lambda gave up on, as a failure destination names them, in the order of
-//! their shards. What is done is removed there; what is not stays. It refuses to know how a destination keeps a batch.
+//! The verb `replay`: invokes the function on the batches that Lambda gave up on, as a failure
+//! destination names them, in the order of their shards. What is done is removed there; what is not
+//! stays. It refuses to know how a destination keeps a batch.
 
 mod answer;
 mod bucket;
@@ -68,7 +69,8 @@ const MARGIN: Duration = Duration::from_mins(15);
 /// What `replay` is told.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where to read batches: s3://bucket/prefix, or a queue's ARN or URL [default: the failure destination of the function's mapping]
+    /// Where to read batches: s3://bucket/prefix, or a queue's ARN or URL [default: the failure
+    /// destination of the function's mapping]
     #[arg(long, value_name = "PLACE")]
     from: Option<Place>,
 
@@ -98,8 +100,8 @@ type Kept = Held<(usize, Key)>;
 /// Replays what the failure destination names.
 ///
 /// # Errors
-/// Missing where there is no function; bad usage where there is nothing to read from; unconfirmed where nobody said yes; failed where a
-/// batch is not done.
+/// Missing where there is no function; bad usage where there is nothing to read from; unconfirmed
+/// where nobody said yes; failed where a batch is not done.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     progress::begin(arguments.target.answer.quiet);
     let (service, name) = arguments.target.service()?;
@@ -115,11 +117,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     }
     let mut found = Vec::new();
     for (index, (source, place)) in sources.iter().zip(&places).enumerate() {
-        let there = progress::step(format!("counting the batches in {place}"), source.find()).await?;
+        let there =
+            progress::step(format!("counting the batches in {place}"), source.find()).await?;
         found.extend(there.into_iter().map(|(name, key, read)| (name, (index, key), read)));
     }
 
-    let replay = Replay { aws, invoked, mappings: deployed.mappings, sources, keep: arguments.keep };
+    let replay =
+        Replay { aws, invoked, mappings: deployed.mappings, sources, keep: arguments.keep };
     let every: Vec<(usize, Key)> = found.iter().map(|(_, key, _)| key.clone()).collect();
     let (chosen, refused) = choose(found, &name, arguments.limit.map(NonZeroUsize::get));
     let mut answer = Answer::new(&replay.invoked.arn, &places, refused);
@@ -135,9 +139,11 @@ fn places(arguments: &Arguments, deployed: &Deployed, name: &str) -> Result<Vec<
     if let Some(place) = &arguments.from {
         return Ok(vec![place.clone()]);
     }
-    let stacks = deployed.stack.values().and_then(|values| values.source.failure_destination.as_deref());
-    let places = place::of_mappings(&deployed.mappings, stacks)
-        .map_err(|why| Error::failed(format!("reading the failure destination of function `{name}`")).because(why))?;
+    let stacks =
+        deployed.stack.values().and_then(|values| values.source.failure_destination.as_deref());
+    let places = place::of_mappings(&deployed.mappings, stacks).map_err(|why| {
+        Error::failed(format!("reading the failure destination of function `{name}`")).because(why)
+    })?;
     if places.is_empty() {
         return Err(Error::usage(format!("function `{name}` has no failure destination"))
             .because("neither its event source mapping nor its stack names one")
@@ -158,7 +164,12 @@ struct Replay {
 
 impl Replay {
     /// Asks, then plays the batches one after the other.
-    async fn play(&self, chosen: Vec<Kept>, arguments: &Arguments, answer: &mut Answer) -> Result<()> {
+    async fn play(
+        &self,
+        chosen: Vec<Kept>,
+        arguments: &Arguments,
+        answer: &mut Answer,
+    ) -> Result<()> {
         let records: usize = chosen.iter().map(|held| held.failure.records).sum();
         progress::say(format!("{} batches of {records} records to replay", chosen.len()));
         if arguments.dry_run {
@@ -169,7 +180,11 @@ impl Replay {
             return Ok(());
         }
         let then = if self.keep { "" } else { ", and remove from its place what is done" };
-        let question = format!("invoke {} with {} batches of {records} records{then}?", self.invoked.arn, chosen.len());
+        let question = format!(
+            "invoke {} with {} batches of {records} records{then}?",
+            self.invoked.arn,
+            chosen.len()
+        );
         confirm(&question, arguments.yes)?;
 
         let mut blocked = Blocked::default();
@@ -178,7 +193,10 @@ impl Replay {
             let outcome = if blocked.holds(failure) {
                 Outcome::left("it follows a batch of its shard that is not done")
             } else {
-                progress::say(format!("replaying {name}: {} records of {}", failure.records, failure.shard));
+                progress::say(format!(
+                    "replaying {name}: {} records of {}",
+                    failure.records, failure.shard
+                ));
                 self.batch(held).await
             };
             if outcome.blocks() {
@@ -239,10 +257,12 @@ impl Replay {
         }
         let filter = mapping.map(|mapping| self.filter(mapping, failure)).transpose()?.flatten();
         let region = aws_config::Region::new(failure.region().to_owned());
-        let kinesis = aws_sdk_kinesis::Client::new(&self.aws.config.to_builder().region(region).build());
+        let kinesis =
+            aws_sdk_kinesis::Client::new(&self.aws.config.to_builder().region(region).build());
         let writer = EventWriter::new(failure.region(), &failure.stream, &self.invoked.role);
         let records = stream::read(&kinesis, failure, &writer).await?;
-        let stream::Left { records, expired, others } = stream::Left::of(records, failure, filter.as_ref());
+        let stream::Left { records, expired, others } =
+            stream::Left::of(records, failure, filter.as_ref());
         if records.is_empty() && expired == 0 {
             return Ok(Err("none of its records passes the mapping's filter any more".to_owned()));
         }
@@ -259,15 +279,24 @@ impl Replay {
     fn mapping_of(&self, stream: &str) -> Option<&EventSourceMappingConfiguration> {
         let consumers = format!("{stream}/consumer/");
         self.mappings.iter().find(|mapping| {
-            mapping.event_source_arn().is_some_and(|source| source == stream || source.starts_with(&consumers))
+            mapping
+                .event_source_arn()
+                .is_some_and(|source| source == stream || source.starts_with(&consumers))
         })
     }
 
     /// The mapping's filter for the batch's shard.
-    fn filter(&self, mapping: &EventSourceMappingConfiguration, failure: &Failure) -> Result<Option<ShardFilter>> {
-        let filters = mapping.filter_criteria().map(|criteria| criteria.filters()).unwrap_or_default();
+    fn filter(
+        &self,
+        mapping: &EventSourceMappingConfiguration,
+        failure: &Failure,
+    ) -> Result<Option<ShardFilter>> {
+        let filters =
+            mapping.filter_criteria().map(|criteria| criteria.filters()).unwrap_or_default();
         let patterns = Patterns::parse(filters.iter().filter_map(|filter| filter.pattern()))
-            .map_err(|error| Error::failed("reading the mapping's filter patterns").because(error))?;
+            .map_err(|error| {
+                Error::failed("reading the mapping's filter patterns").because(error)
+            })?;
         Ok(patterns.map(|patterns| {
             let constants = Constants {
                 region: failure.region().to_owned(),
@@ -282,7 +311,10 @@ impl Replay {
     async fn release(&self, every: Vec<(usize, Key)>, removed: &[(usize, Key)]) {
         for (index, key) in every.iter().filter(|key| !removed.contains(key)) {
             if let Err(error) = self.sources[*index].hold(key, 0).await {
-                progress::warn(format!("a message stays hidden for a while: {}", in_a_line(&error)));
+                progress::warn(format!(
+                    "a message stays hidden for a while: {}",
+                    in_a_line(&error)
+                ));
             }
         }
     }

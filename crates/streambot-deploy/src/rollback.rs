@@ -1,4 +1,5 @@
-//! The verb `rollback`: the alias moved to an older version, in seconds. It refuses to touch mappings and code.
+//! The verb `rollback`: the alias moved to an older version, in seconds. It refuses to touch
+//! mappings and code.
 
 use std::fmt;
 
@@ -43,18 +44,24 @@ pub(crate) struct Arguments {
 /// Moves the alias.
 ///
 /// # Errors
-/// Missing where there is no function with the alias; bad usage where there is no version to go to; failed where Lambda refuses, or
-/// someone else moved the alias meanwhile.
+/// Missing where there is no function with the alias; bad usage where there is no version to go to;
+/// failed where Lambda refuses, or someone else moved the alias meanwhile.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     progress::begin(arguments.target.answer.quiet);
     let (_, name) = arguments.target.service()?;
     let aws = Aws::connect(&arguments.target.aws).await;
     let client = Client::new(&aws.config);
-    let reading = async { tokio::try_join!(alias::find(&client, &name, ALIAS), versions::list(&client, &name)) };
-    let (current, versions) = progress::step(format!("reading the versions of `{name}`"), reading).await?;
+    let reading = async {
+        tokio::try_join!(alias::find(&client, &name, ALIAS), versions::list(&client, &name))
+    };
+    let (current, versions) =
+        progress::step(format!("reading the versions of `{name}`"), reading).await?;
     let current = current.ok_or_else(|| {
-        Error::missing(format!("function `{name}` with an alias `{ALIAS}` is not there in {}", aws.region()))
-            .hint("deploy it first, or name its region with --region")
+        Error::missing(format!(
+            "function `{name}` with an alias `{ALIAS}` is not there in {}",
+            aws.region()
+        ))
+        .hint("deploy it first, or name its region with --region")
     })?;
     let to = choose(&current, &versions, arguments.to)?;
     let answer = RolledBack {
@@ -66,9 +73,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         moved: to != current.version || current.canary.is_some(),
     };
     if answer.moved {
-        progress::step(format!("moving alias `{ALIAS}` to version {to}"), alias::move_to(&aws, &name, &current, &to))
-            .await?;
-        progress::say("settings of the event source mapping and the state of windows are as they were");
+        progress::step(
+            format!("moving alias `{ALIAS}` to version {to}"),
+            alias::move_to(&aws, &name, &current, &to),
+        )
+        .await?;
+        progress::say(
+            "settings of the event source mapping and the state of windows are as they were",
+        );
     }
     verb::print(&answer, arguments.target.answer.output)
 }
@@ -79,8 +91,10 @@ fn choose(current: &Alias, versions: &[u64], to: Option<u64>) -> Result<String> 
     if let Some(version) = to {
         return match versions.contains(&version) {
             true => Ok(version.to_string()),
-            false => Err(Error::usage(format!("there is no version {version}"))
-                .hint(format!("the versions are {}; older ones were removed (keep-versions)", listed()))),
+            false => Err(Error::usage(format!("there is no version {version}")).hint(format!(
+                "the versions are {}; older ones were removed (keep-versions)",
+                listed()
+            ))),
         };
     }
     if current.canary.is_some() {
@@ -112,7 +126,10 @@ impl fmt::Display for RolledBack<'_> {
         match (moved, canary) {
             (false, _) => write!(formatter, "alias {alias}: version {to}, as it was"),
             (true, Some(canary)) => {
-                write!(formatter, "alias {alias}: version {to}; the canary of version {canary} is over")
+                write!(
+                    formatter,
+                    "alias {alias}: version {to}; the canary of version {canary} is over"
+                )
             }
             (true, None) => write!(formatter, "alias {alias}: version {from} → {to}"),
         }

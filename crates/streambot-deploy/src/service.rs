@@ -1,5 +1,6 @@
-//! Which service this is: Cargo's metadata and `[package.metadata.streambot]`, layered with an environment's own settings and
-//! the command line's into one [`Service`]. It refuses to know AWS and what the settings are used for.
+//! Which service this is: Cargo's metadata and `[package.metadata.streambot]`, layered with an
+//! environment's own settings and the command line's into one [`Service`]. It refuses to know AWS
+//! and what the settings are used for.
 
 mod layers;
 
@@ -69,9 +70,11 @@ pub(crate) struct Service {
     pub(crate) target_directory: PathBuf,
     /// Settings of the function and its bundle.
     pub(crate) function: FunctionSettings,
-    /// The streams the function consumes, at least one, each with the settings of its event source mapping.
+    /// The streams the function consumes, at least one, each with the settings of its event source
+    /// mapping.
     pub(crate) event_sources: Vec<EventSource>,
-    /// What stands before the names of the stack's outputs, where its template holds several Streambots; empty where not.
+    /// What stands before the names of the stack's outputs, where its template holds several
+    /// Streambots; empty where not.
     pub(crate) prefix: String,
 }
 
@@ -110,17 +113,28 @@ impl Service {
     /// `[package.metadata.streambot.environments.<environment>]`, then `flags`; a later one wins.
     ///
     /// # Errors
-    /// Bad usage where there is no such package or binary, where the choice is not clear, and where a setting is unknown or
-    /// out of its range: the error names the key, the file and what is allowed.
-    pub(crate) fn load(arguments: &ServiceArguments, environment: Option<&str>, flags: &SettingsFlags) -> Result<Self> {
+    /// Bad usage where there is no such package or binary, where the choice is not clear, and where
+    /// a setting is unknown or out of its range: the error names the key, the file and what is
+    /// allowed.
+    pub(crate) fn load(
+        arguments: &ServiceArguments,
+        environment: Option<&str>,
+        flags: &SettingsFlags,
+    ) -> Result<Self> {
         let manifest_path = find_manifest(arguments.package.manifest_path.as_deref())?;
-        let metadata = MetadataCommand::new().manifest_path(&manifest_path).no_deps().exec().map_err(|error| {
-            Error::usage(format!("reading the package of {}", manifest_path.display())).because(error)
-        })?;
-        let package = choose_package(&metadata, &manifest_path, arguments.package.package.as_deref())?;
+        let metadata =
+            MetadataCommand::new().manifest_path(&manifest_path).no_deps().exec().map_err(
+                |error| {
+                    Error::usage(format!("reading the package of {}", manifest_path.display()))
+                        .because(error)
+                },
+            )?;
+        let package =
+            choose_package(&metadata, &manifest_path, arguments.package.package.as_deref())?;
         let bin = choose_bin(package, arguments.bin.as_deref())?;
         let ServiceSettings { function, event_sources, stack } =
-            Layers::read(&package.metadata, package.manifest_path.as_str())?.settings(environment, flags)?;
+            Layers::read(&package.metadata, package.manifest_path.as_str())?
+                .settings(environment, flags)?;
         function.check()?;
         for event_source in &event_sources {
             event_source.settings.check()?;
@@ -151,20 +165,22 @@ impl Service {
             (Some(name), all) => all.iter().find(|source| source.origin.name() == name),
         };
         found.ok_or_else(|| {
-            let names: Vec<_> = self.event_sources.iter().map(|source| source.origin.name()).collect();
+            let names: Vec<_> =
+                self.event_sources.iter().map(|source| source.origin.name()).collect();
             let message = match named {
                 Some(name) => format!("service `{}` has no event source `{name}`", self.name),
                 None => format!("service `{}` has {} event sources", self.name, names.len()),
             };
-            Error::usage(message).hint(format!("choose one with --event-source: {}", names.join(", ")))
+            Error::usage(message)
+                .hint(format!("choose one with --event-source: {}", names.join(", ")))
         })
     }
 
     /// `<package name>-<environment>`, the name of the service's stack and of its function.
     ///
     /// # Errors
-    /// Bad usage where CloudFormation or Lambda refuse such a name: a stack's name is up to 128 letters, digits and hyphens and
-    /// starts with a letter, a function's is up to 64 characters.
+    /// Bad usage where CloudFormation or Lambda refuse such a name: a stack's name is up to 128
+    /// letters, digits and hyphens and starts with a letter, a function's is up to 64 characters.
     pub(crate) fn stack_name(&self, environment: &str) -> Result<String> {
         stack_name(&self.name, environment)
     }
@@ -179,12 +195,19 @@ pub(crate) fn stack_name(package: &str, environment: &str) -> Result<String> {
     let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
     let allowed = |character: char| character.is_ascii_alphanumeric() || character == '-';
     if environment.is_empty() || !starts_well || !name.chars().all(allowed) {
-        return Err(Error::usage(format!("the stack's name would be `{name}`, which CloudFormation refuses"))
-            .hint("package and environment may hold letters, digits and hyphens, and start with a letter"));
+        return Err(Error::usage(format!(
+            "the stack's name would be `{name}`, which CloudFormation refuses"
+        ))
+        .hint(
+            "package and environment may hold letters, digits and hyphens, and start with a letter",
+        ));
     }
     if name.len() > 64 {
-        return Err(Error::usage(format!("the function's name would be `{name}`, {} characters long", name.len()))
-            .hint("Lambda allows 64: shorten the package's or the environment's name"));
+        return Err(Error::usage(format!(
+            "the function's name would be `{name}`, {} characters long",
+            name.len()
+        ))
+        .hint("Lambda allows 64: shorten the package's or the environment's name"));
     }
     Ok(name)
 }
@@ -198,33 +221,49 @@ fn find_manifest(named: Option<&Path>) -> Result<PathBuf> {
                 .hint("--manifest-path is the path of a Cargo.toml")
         });
     }
-    let here =
-        std::env::current_dir().map_err(|error| Error::failed("finding the working directory").because(error))?;
-    here.ancestors().map(|folder| folder.join("Cargo.toml")).find(|manifest| manifest.is_file()).ok_or_else(|| {
-        Error::usage(format!("no Cargo.toml in {} or above it", here.display()))
-            .hint("run this in the service's folder, or give --manifest-path")
-    })
+    let here = std::env::current_dir()
+        .map_err(|error| Error::failed("finding the working directory").because(error))?;
+    here.ancestors()
+        .map(|folder| folder.join("Cargo.toml"))
+        .find(|manifest| manifest.is_file())
+        .ok_or_else(|| {
+            Error::usage(format!("no Cargo.toml in {} or above it", here.display()))
+                .hint("run this in the service's folder, or give --manifest-path")
+        })
 }
 
-fn choose_package<'a>(metadata: &'a Metadata, manifest_path: &Path, named: Option<&str>) -> Result<&'a Package> {
+fn choose_package<'a>(
+    metadata: &'a Metadata,
+    manifest_path: &Path,
+    named: Option<&str>,
+) -> Result<&'a Package> {
     let packages = metadata.workspace_packages();
     if let Some(name) = named {
-        return packages.into_iter().find(|package| package.name.as_str() == name).ok_or_else(|| {
-            Error::usage(format!("no package `{name}` in {}", metadata.workspace_root))
-                .hint(format!("its packages are: {}", package_names(metadata, |_| true)))
-        });
+        return packages.into_iter().find(|package| package.name.as_str() == name).ok_or_else(
+            || {
+                Error::usage(format!("no package `{name}` in {}", metadata.workspace_root))
+                    .hint(format!("its packages are: {}", package_names(metadata, |_| true)))
+            },
+        );
     }
-    let own = packages.iter().find(|package| same_file(package.manifest_path.as_std_path(), manifest_path));
+    let own = packages
+        .iter()
+        .find(|package| same_file(package.manifest_path.as_std_path(), manifest_path));
     if let Some(package) = own {
         return Ok(package);
     }
     let runnable: Vec<_> = packages.into_iter().filter(|package| has_bin(package)).collect();
     match runnable.as_slice() {
         [package] => Ok(package),
-        [] => Err(Error::usage(format!("{} has no package with a binary", manifest_path.display()))
-            .hint("a service is a package with a `src/main.rs`")),
-        _ => Err(Error::usage(format!("{} has more than one package with a binary", manifest_path.display()))
-            .hint(format!("choose one with --package: {}", package_names(metadata, has_bin)))),
+        [] => {
+            Err(Error::usage(format!("{} has no package with a binary", manifest_path.display()))
+                .hint("a service is a package with a `src/main.rs`"))
+        }
+        _ => Err(Error::usage(format!(
+            "{} has more than one package with a binary",
+            manifest_path.display()
+        ))
+        .hint(format!("choose one with --package: {}", package_names(metadata, has_bin)))),
     }
 }
 
@@ -248,8 +287,12 @@ fn package_names(metadata: &Metadata, keep: impl Fn(&Package) -> bool) -> String
 }
 
 fn choose_bin(package: &Package, named: Option<&str>) -> Result<String> {
-    let bins: Vec<&str> =
-        package.targets.iter().filter(|target| target.is_bin()).map(|target| target.name.as_str()).collect();
+    let bins: Vec<&str> = package
+        .targets
+        .iter()
+        .filter(|target| target.is_bin())
+        .map(|target| target.name.as_str())
+        .collect();
     if let Some(name) = named.or(package.default_run.as_deref()) {
         return match bins.iter().find(|bin| **bin == name) {
             Some(bin) => Ok((*bin).to_owned()),
@@ -274,7 +317,11 @@ mod tests {
     fn workspace(packages: &[(&str, &[&str], &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        std::fs::write(root.join("Cargo.toml"), "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n").unwrap();
+        std::fs::write(
+            root.join("Cargo.toml"),
+            "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n",
+        )
+        .unwrap();
         for (name, bins, keys) in packages {
             let sources = root.join(name).join("src/bin");
             std::fs::create_dir_all(&sources).unwrap();
@@ -308,22 +355,33 @@ mod tests {
     #[test]
     fn a_stack_name_is_package_and_environment_where_aws_allows_it() {
         assert_eq!(stack_name("quakes", "staging").unwrap(), "quakes-staging");
-        for (package, environment) in
-            [("quakes", ""), ("snake_case", "staging"), ("quakes", "a b"), ("quakes", "é"), ("1quakes", "staging")]
-        {
+        for (package, environment) in [
+            ("quakes", ""),
+            ("snake_case", "staging"),
+            ("quakes", "a b"),
+            ("quakes", "é"),
+            ("1quakes", "staging"),
+        ] {
             let error = stack_name(package, environment).unwrap_err();
             assert!(error.to_string().contains("which CloudFormation refuses"), "{error}");
         }
         assert!(stack_name(&"q".repeat(56), "staging").is_ok());
-        assert!(stack_name(&"q".repeat(57), "staging").unwrap_err().to_string().contains("65 characters"));
+        assert!(
+            stack_name(&"q".repeat(57), "staging")
+                .unwrap_err()
+                .to_string()
+                .contains("65 characters")
+        );
     }
 
     #[test]
     fn the_package_of_the_manifest_or_the_only_one_with_a_binary_is_the_service() {
         let workspace = workspace(&[("library", &[], ""), ("service", &["main-loop"], "")]);
-        for (manifest, package) in
-            [("service/Cargo.toml", None), ("Cargo.toml", None), ("library/Cargo.toml", Some("service"))]
-        {
+        for (manifest, package) in [
+            ("service/Cargo.toml", None),
+            ("Cargo.toml", None),
+            ("library/Cargo.toml", Some("service")),
+        ] {
             let service = load(&workspace, manifest, package, None).unwrap();
             assert_eq!((service.name.as_str(), service.bin.as_str()), ("service", "main-loop"));
             assert!(service.package_root.ends_with("service"));
@@ -337,7 +395,8 @@ mod tests {
 
     #[test]
     fn a_choice_that_is_not_clear_names_what_there_is() {
-        let workspace = workspace(&[("one", &["a", "b"], ""), ("two", &["c", "d"], "default-run = \"d\"")]);
+        let workspace =
+            workspace(&[("one", &["a", "b"], ""), ("two", &["c", "d"], "default-run = \"d\"")]);
         let report = load(&workspace, "Cargo.toml", None, None).unwrap_err().report();
         assert!(report.contains("choose one with --package: one, two"), "{report}");
         let report = load(&workspace, "one/Cargo.toml", None, None).unwrap_err().report();
@@ -346,7 +405,10 @@ mod tests {
         assert_eq!(load(&workspace, "two/Cargo.toml", None, None).unwrap().bin, "d");
         assert_eq!(load(&workspace, "two/Cargo.toml", None, Some("c")).unwrap().bin, "c");
         let report = load(&workspace, "two/Cargo.toml", None, Some("e")).unwrap_err().report();
-        assert!(report.contains("package `two` has no binary `e`") && report.contains("c, d"), "{report}");
+        assert!(
+            report.contains("package `two` has no binary `e`") && report.contains("c, d"),
+            "{report}"
+        );
     }
 
     #[test]

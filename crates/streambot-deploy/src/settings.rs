@@ -1,5 +1,6 @@
-//! What a setting's value may be, said once and enforced alike for a flag and a manifest key, and what it is to change one. It
-//! refuses to know which settings there are (`function.rs`, `event_source.rs`) and where they come from (`service.rs`).
+//! What a setting's value may be, said once and enforced alike for a flag and a manifest key, and
+//! what it is to change one. It refuses to know which settings there are (`function.rs`,
+//! `event_source.rs`) and where they come from (`service.rs`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -127,11 +128,16 @@ pub(crate) mod pairs {
 
     use super::Pair;
 
-    pub(crate) fn serialize<S: Serializer>(pairs: &Option<Vec<Pair>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        pairs: &Option<Vec<Pair>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(pairs.iter().flatten().map(|Pair(key, value)| (key, value)))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Pair>>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<Pair>>, D::Error> {
         let table = BTreeMap::<String, String>::deserialize(deserializer)?;
         Ok(Some(table.into_iter().map(|(key, value)| Pair(key, value)).collect()))
     }
@@ -147,8 +153,12 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// The changes from one list of settings to another, which has the same names in the same order.
-    pub(crate) fn between(from: Vec<(&'static str, String)>, to: Vec<(&'static str, String)>) -> Vec<Self> {
+    /// The changes from one list of settings to another, which has the same names in the same
+    /// order.
+    pub(crate) fn between(
+        from: Vec<(&'static str, String)>,
+        to: Vec<(&'static str, String)>,
+    ) -> Vec<Self> {
         let pairs = from.into_iter().zip(to);
         pairs
             .filter(|((_, from), (_, to))| from != to)
@@ -159,7 +169,8 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |value: &str| if value.is_empty() { "(none)".to_owned() } else { value.to_owned() };
+        let shown =
+            |value: &str| if value.is_empty() { "(none)".to_owned() } else { value.to_owned() };
         write!(formatter, "{}: {} → {}", self.setting, shown(&self.from), shown(&self.to))
     }
 }
@@ -168,7 +179,8 @@ fn allowed(minimum: i32, maximum: i32) -> String {
     format!("a whole number from {minimum} to {maximum}")
 }
 
-/// Reads an integer of any width, so that one too wide for the setting is told its range like any other.
+/// Reads an integer of any width, so that one too wide for the setting is told its range like any
+/// other.
 struct Number<'a, F>(&'a str, F);
 
 impl<T, F: FnOnce(i64) -> Result<T, OutOfRange>> de::Visitor<'_> for Number<'_, F> {
@@ -210,7 +222,10 @@ mod tests {
         assert_eq!("-1".parse::<Age>().unwrap().get(), None);
         assert_eq!("60".parse::<Age>().unwrap().get(), Some(60));
         let error = "59".parse::<Age>().unwrap_err().to_string();
-        assert_eq!(error, "59 is not allowed: it must be -1 (no limit) or a whole number from 60 to 604800");
+        assert_eq!(
+            error,
+            "59 is not allowed: it must be -1 (no limit) or a whole number from 60 to 604800"
+        );
     }
 
     #[test]
@@ -226,6 +241,9 @@ mod tests {
     #[test]
     fn a_value_of_another_type_is_told_the_range() {
         let error = serde_json::from_value::<Retries>("many".into()).unwrap_err();
-        assert_eq!(error.to_string(), "invalid type: string \"many\", expected a whole number from -1 to 10000");
+        assert_eq!(
+            error.to_string(),
+            "invalid type: string \"many\", expected a whole number from -1 to 10000"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The service's CloudFormation stack and the Streambot stack inside it: found, checked, and read as the values a service is given.
-//! It refuses to know what is done with them.
+//! The service's CloudFormation stack and the Streambot stack inside it: found, checked, and read
+//! as the values a service is given. It refuses to know what is done with them.
 
 mod arguments;
 mod causes;
@@ -35,7 +35,8 @@ pub(crate) const CHILD: &str = "StreambotStack";
 pub(crate) struct StackValues {
     /// The service's environment, in order, each key once.
     pub(crate) environment: Vec<(String, String)>,
-    /// Parameters whose value CloudFormation does not tell (NoEcho); they are not in the environment.
+    /// Parameters whose value CloudFormation does not tell (NoEcho); they are not in the
+    /// environment.
     pub(crate) masked: Vec<String>,
     /// ARN of the role the function runs as.
     pub(crate) execution_role: String,
@@ -54,7 +55,8 @@ pub(crate) struct StackValues {
 pub(crate) struct Source {
     /// ARN of the stream.
     pub(crate) stream: String,
-    /// ARN of the consumer with enhanced fan-out that the function reads the stream as, where the stack has one.
+    /// ARN of the consumer with enhanced fan-out that the function reads the stream as, where the
+    /// stack has one.
     pub(crate) consumer: Option<String>,
     /// ARN of what the stack has for batches that Lambda gives up on.
     pub(crate) failure_destination: Option<String>,
@@ -77,7 +79,10 @@ pub(crate) struct Outputs {
 
 impl Outputs {
     fn of(stack: &Stack, child: &Stack) -> Self {
-        Self { child: child.name.clone(), values: child.outputs.iter().chain(&stack.outputs).cloned().collect() }
+        Self {
+            child: child.name.clone(),
+            values: child.outputs.iter().chain(&stack.outputs).cloned().collect(),
+        }
     }
 
     /// The name of the Streambot stack, which is the service's own where its template is composed.
@@ -128,12 +133,12 @@ struct Stack {
     outputs: Vec<(String, String)>,
 }
 
-/// Reads the stack `name` and the Streambot stack it names. Where that stack's template holds several Streambots, `prefix`
-/// stands before the names of this one's outputs.
+/// Reads the stack `name` and the Streambot stack it names. Where that stack's template holds
+/// several Streambots, `prefix` stands before the names of this one's outputs.
 ///
 /// # Errors
-/// Missing where one of them is not there; failed where it is being changed, was rolled back or did not come up, and where an
-/// output that Streambot needs is not among its outputs.
+/// Missing where one of them is not there; failed where it is being changed, was rolled back or did
+/// not come up, and where an output that Streambot needs is not among its outputs.
 pub(crate) async fn look_up(client: &Client, name: &str, prefix: &str) -> Result<StackValues> {
     let (stack, resources) = tokio::join!(describe(client, name), resources(client, name));
     let mut stack = stack?.ok_or_else(|| {
@@ -150,8 +155,10 @@ pub(crate) async fn look_up(client: &Client, name: &str, prefix: &str) -> Result
         stack.clone()
     } else {
         describe(client, child_name).await?.ok_or_else(|| {
-            Error::missing(format!("stack `{child_name}`, which the output `{CHILD}` of `{name}` names, is not there"))
-                .hint(format!("`{CHILD}` must be the name or ARN of the Streambot stack"))
+            Error::missing(format!(
+                "stack `{child_name}`, which the output `{CHILD}` of `{name}` names, is not there"
+            ))
+            .hint(format!("`{CHILD}` must be the name or ARN of the Streambot stack"))
         })?
     };
     check_status(&child)?;
@@ -173,7 +180,8 @@ async fn describe(client: &Client, name: &str) -> Result<Option<Stack>> {
     Ok(answer.stacks.unwrap_or_default().into_iter().next().map(Stack::from))
 }
 
-/// CloudFormation has no error of its own for a stack that is not there; it says so in a validation error's text.
+/// CloudFormation has no error of its own for a stack that is not there; it says so in a validation
+/// error's text.
 pub(crate) fn does_not_exist(error: &SdkError<DescribeStacksError>) -> bool {
     error.as_service_error().is_some_and(|error| {
         error.code() == Some("ValidationError")
@@ -186,9 +194,12 @@ pub(crate) async fn resources(client: &Client, name: &str) -> Result<Vec<(String
     let mut pages = client.list_stack_resources().stack_name(name).into_paginator().items().send();
     let mut resources = Vec::new();
     while let Some(resource) = pages.next().await {
-        let resource =
-            resource.map_err(|error| aws::failed(format!("listing the resources of stack `{name}`"), error))?;
-        if let (Some(logical), Some(physical)) = (resource.logical_resource_id, resource.physical_resource_id) {
+        let resource = resource.map_err(|error| {
+            aws::failed(format!("listing the resources of stack `{name}`"), error)
+        })?;
+        if let (Some(logical), Some(physical)) =
+            (resource.logical_resource_id, resource.physical_resource_id)
+        {
             resources.push((logical, physical));
         }
     }
@@ -203,8 +214,9 @@ impl From<cloudformation::Stack> for Stack {
             let value = parameter.resolved_value.or(parameter.parameter_value);
             Some((parameter.parameter_key?, value.unwrap_or_default()))
         };
-        let output =
-            |output: cloudformation::Output| Some((output.output_key?, output.output_value.unwrap_or_default()));
+        let output = |output: cloudformation::Output| {
+            Some((output.output_key?, output.output_value.unwrap_or_default()))
+        };
         // AWS promises no order, and the same values must make the same bundle.
         let sorted = |mut values: Vec<(String, String)>| {
             values.sort();
@@ -213,16 +225,21 @@ impl From<cloudformation::Stack> for Stack {
         Self {
             name: stack.stack_name.unwrap_or_default(),
             id: stack.stack_id.unwrap_or_default(),
-            status: stack.stack_status.map_or_else(String::new, |status| status.as_str().to_owned()),
+            status: stack
+                .stack_status
+                .map_or_else(String::new, |status| status.as_str().to_owned()),
             status_reason: stack.stack_status_reason,
-            parameters: sorted(stack.parameters.into_iter().flatten().filter_map(parameter).collect()),
+            parameters: sorted(
+                stack.parameters.into_iter().flatten().filter_map(parameter).collect(),
+            ),
             resources: Vec::new(),
             outputs: sorted(stack.outputs.into_iter().flatten().filter_map(output).collect()),
         }
     }
 }
 
-/// Whether the stack stands as its template says. `UPDATE_ROLLBACK_COMPLETE` does: it is what it was before a failed update.
+/// Whether the stack stands as its template says. `UPDATE_ROLLBACK_COMPLETE` does: it is what it
+/// was before a failed update.
 fn check_status(stack: &Stack) -> Result<()> {
     let Stack { name, status, .. } = stack;
     match status.as_str() {
@@ -232,11 +249,15 @@ fn check_status(stack: &Stack) -> Result<()> {
         | "IMPORT_COMPLETE"
         | "IMPORT_ROLLBACK_COMPLETE" => return Ok(()),
         "DELETE_COMPLETE" => {
-            return Err(Error::missing(format!("stack `{name}` was deleted")).hint("create it again"));
+            return Err(
+                Error::missing(format!("stack `{name}` was deleted")).hint("create it again")
+            );
         }
         "REVIEW_IN_PROGRESS" => {
-            return Err(Error::failed(format!("stack `{name}` has only a change set, and no resources"))
-                .hint("execute the change set, then deploy"));
+            return Err(Error::failed(format!(
+                "stack `{name}` has only a change set, and no resources"
+            ))
+            .hint("execute the change set, then deploy"));
         }
         _ => {}
     }
@@ -245,7 +266,10 @@ fn check_status(stack: &Stack) -> Result<()> {
     } else if status.ends_with("_IN_PROGRESS") {
         ("is still being changed", "wait until it is done, then deploy")
     } else if status == "ROLLBACK_COMPLETE" {
-        ("could not be created and was rolled back", "delete it, mend its template, and create it again")
+        (
+            "could not be created and was rolled back",
+            "delete it, mend its template, and create it again",
+        )
     } else {
         ("did not come up", "mend the stack, then deploy; its events tell why")
     };
@@ -256,14 +280,17 @@ fn check_status(stack: &Stack) -> Result<()> {
     })
 }
 
-/// With a prefix, the output may have it or not: a small stack that names a shared one has no need to.
+/// With a prefix, the output may have it or not: a small stack that names a shared one has no need
+/// to.
 fn child_name<'a>(stack: &'a Stack, prefix: &str) -> Result<&'a str> {
-    find(&stack.outputs, &format!("{prefix}{CHILD}")).or_else(|| find(&stack.outputs, CHILD)).ok_or_else(|| {
-        Error::failed(format!("stack `{}` has no output `{CHILD}`", stack.name)).hint(format!(
-            "add an output `{CHILD}` with the nested Streambot stack's ARN or name, or with \
+    find(&stack.outputs, &format!("{prefix}{CHILD}"))
+        .or_else(|| find(&stack.outputs, CHILD))
+        .ok_or_else(|| {
+            Error::failed(format!("stack `{}` has no output `{CHILD}`", stack.name)).hint(format!(
+                "add an output `{CHILD}` with the nested Streambot stack's ARN or name, or with \
              {{\"Ref\": \"AWS::StackName\"}} where the template holds Streambot's resources itself"
-        ))
-    })
+            ))
+        })
 }
 
 fn names(child: &str, stack: &Stack) -> bool {
@@ -271,7 +298,10 @@ fn names(child: &str, stack: &Stack) -> bool {
 }
 
 fn find<'a>(values: &'a [(String, String)], key: &str) -> Option<&'a str> {
-    values.iter().find(|(name, value)| name == key && !value.is_empty()).map(|(_, value)| value.as_str())
+    values
+        .iter()
+        .find(|(name, value)| name == key && !value.is_empty())
+        .map(|(_, value)| value.as_str())
 }
 
 fn values(stack: &Stack, child: &Stack, prefix: &str) -> Result<StackValues> {
@@ -287,14 +317,15 @@ fn values(stack: &Stack, child: &Stack, prefix: &str) -> Result<StackValues> {
     })
 }
 
-/// The values of a service: `StackName`, then parameters, resources and outputs of its stack, then the Streambot stack's outputs. A
-/// later one wins, at the place of the first. The runtime knows outputs without a prefix, so those that have it come last under
-/// their plain names.
+/// The values of a service: `StackName`, then parameters, resources and outputs of its stack, then
+/// the Streambot stack's outputs. A later one wins, at the place of the first. The runtime knows
+/// outputs without a prefix, so those that have it come last under their plain names.
 fn environment(stack: &Stack, child: &Stack, prefix: &str) -> Vec<(String, String)> {
     let stack_name = ("StackName".to_owned(), stack.name.clone());
     let told = stack.parameters.iter().filter(|parameter| !is_masked(parameter));
     let plain = |(key, value): &(String, String)| {
-        let name = key.strip_prefix(prefix).filter(|name| !prefix.is_empty() && !name.is_empty())?;
+        let name =
+            key.strip_prefix(prefix).filter(|name| !prefix.is_empty() && !name.is_empty())?;
         Some((name.to_owned(), value.clone()))
     };
     let plain: Vec<(String, String)> = child.outputs.iter().filter_map(plain).collect();
@@ -319,8 +350,9 @@ fn masked(stack: &Stack) -> impl Iterator<Item = &(String, String)> {
     stack.parameters.iter().filter(|parameter| is_masked(parameter))
 }
 
-/// A NoEcho parameter's value arrives as asterisks. They are not the value, and the value would be a secret: neither belongs in the
-/// environment. <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html>
+/// A NoEcho parameter's value arrives as asterisks. They are not the value, and the value would be
+/// a secret: neither belongs in the environment.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html>
 fn is_masked((_, value): &(String, String)) -> bool {
     value.len() >= 4 && value.bytes().all(|byte| byte == b'*')
 }
@@ -341,7 +373,10 @@ mod tests {
             status: "CREATE_COMPLETE".into(),
             status_reason: None,
             parameters: pairs(&[("Bucket", "parameter"), ("Token", "****")]),
-            resources: pairs(&[("StreambotStack", "arn:child"), ("Table", "quakes-staging-Table-1")]),
+            resources: pairs(&[
+                ("StreambotStack", "arn:child"),
+                ("Table", "quakes-staging-Table-1"),
+            ]),
             outputs: pairs(&[("StreambotStack", "arn:child"), ("Bucket", "output")]),
         }
     }
@@ -433,10 +468,16 @@ mod tests {
             ("OrdersStreambotStack", "shop-production"),
         ]);
         let orders = values(&service(), &shared, "Orders").unwrap();
-        assert_eq!((orders.source.arn(), orders.execution_role.as_str()), ("arn:orders", "arn:orders-role"));
+        assert_eq!(
+            (orders.source.arn(), orders.execution_role.as_str()),
+            ("arn:orders", "arn:orders-role")
+        );
         assert_eq!(orders.source.failure_destination, None);
         let payments = values(&service(), &shared, "Payments").unwrap();
-        assert_eq!((payments.source.arn(), payments.source.stream.as_str()), ("arn:consumer", "arn:payments"));
+        assert_eq!(
+            (payments.source.arn(), payments.source.stream.as_str()),
+            ("arn:consumer", "arn:payments")
+        );
         assert_eq!(payments.source.failure_destination.as_deref(), Some("arn:bucket"));
         assert_eq!(find(&payments.environment, "MetricName"), Some("shop-production-Payments"));
         assert_eq!(find(&payments.environment, "KinesisStream"), Some("arn:payments"));
@@ -444,7 +485,10 @@ mod tests {
         assert_eq!(child_name(&shared, "Orders").unwrap(), "shop-production");
         assert_eq!(child_name(&service(), "Orders").unwrap(), "arn:child");
         let report = values(&service(), &shared, "Refunds").unwrap_err().report();
-        assert!(report.contains("stack `shop-production` has no output `RefundsLambdaExecutionRole`"), "{report}");
+        assert!(
+            report.contains("stack `shop-production` has no output `RefundsLambdaExecutionRole`"),
+            "{report}"
+        );
         assert!(report.contains("correct `prefix` in Cargo.toml"), "{report}");
     }
 
@@ -454,7 +498,10 @@ mod tests {
             let mut child = streambot();
             child.outputs.retain(|(name, _)| name != key);
             let error = values(&service(), &child, "").unwrap_err();
-            assert_eq!(error.to_string(), format!("stack `quakes-staging-StreambotStack-1` has no output `{key}`"));
+            assert_eq!(
+                error.to_string(),
+                format!("stack `quakes-staging-StreambotStack-1` has no output `{key}`")
+            );
         }
         let mut stack = service();
         stack.outputs.retain(|(name, _)| name != CHILD);
@@ -469,9 +516,12 @@ mod tests {
             check_status(&stack).err().map(|error| (error.to_string(), error.exit_code()))
         };
         use cloudformation::StackStatus as Status;
-        for usable in
-            [Status::CreateComplete, Status::UpdateComplete, Status::UpdateRollbackComplete, Status::ImportComplete]
-        {
+        for usable in [
+            Status::CreateComplete,
+            Status::UpdateComplete,
+            Status::UpdateRollbackComplete,
+            Status::ImportComplete,
+        ] {
             assert_eq!(told(usable), None);
         }
         for (status, part, exit_code) in [

@@ -68,7 +68,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         let look = async || show(&read::read(&aws, &service, &name).await?, output, place);
         return again(arguments.interval.0, look).await;
     }
-    let status = progress::step(format!("looking at `{name}`"), read::read(&aws, &service, &name)).await?;
+    let status =
+        progress::step(format!("looking at `{name}`"), read::read(&aws, &service, &name)).await?;
     show(&status, output, place).map(drop)
 }
 
@@ -92,7 +93,9 @@ impl Place {
 
 fn show(status: &Status, output: Output, place: Place) -> Result<ControlFlow<()>> {
     let text = match output {
-        Output::Text if place.watched && place.terminal => format!("{CLEAR}{}\n", status.text(place.colors)),
+        Output::Text if place.watched && place.terminal => {
+            format!("{CLEAR}{}\n", status.text(place.colors))
+        }
         Output::Text if place.watched => format!("{status}\n\n"),
         Output::Text => format!("{}\n", status.text(place.colors)),
         Output::Json => format!("{}\n", json(status, place)?),
@@ -104,7 +107,11 @@ fn show(status: &Status, output: Output, place: Place) -> Result<ControlFlow<()>
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 fn json(status: &Status, place: Place) -> Result<String> {
-    let written = if place.watched { serde_json::to_string(status) } else { serde_json::to_string_pretty(status) };
+    let written = if place.watched {
+        serde_json::to_string(status)
+    } else {
+        serde_json::to_string_pretty(status)
+    };
     written.map_err(|error| Error::failed("writing the status as JSON").because(error))
 }
 

@@ -1,4 +1,5 @@
-//! The verb `template`: Streambot's CloudFormation template, as text. It refuses to know what is in it.
+//! The verb `template`: Streambot's CloudFormation template, as text. It refuses to know what is in
+//! it.
 
 use clap::{Args, ValueEnum};
 use streambot_infra::{Document, Streambot, Template};
@@ -56,7 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Form::Nested => Streambot::new().template(),
         Form::Composed => composed(),
     };
-    let document = template.build().map_err(|error| Error::failed("building the template").because(error))?;
+    let document =
+        template.build().map_err(|error| Error::failed("building the template").because(error))?;
     write_out(&text(&document, arguments.output)?)
 }
 

@@ -1,4 +1,5 @@
-//! A moment as AWS tells it, JSON holds it and people read it. It refuses to know what happened then.
+//! A moment as AWS tells it, JSON holds it and people read it. It refuses to know what happened
+//! then.
 
 use std::fmt;
 
@@ -25,7 +26,8 @@ impl Time {
         Timestamp::from_millisecond(milliseconds).ok().map(Self)
     }
 
-    /// Reads a time such as `2026-11-24T17:00:00Z` or, as Lambda writes it, `2026-11-24T17:00:00.000+0000`.
+    /// Reads a time such as `2026-11-24T17:00:00Z` or, as Lambda writes it,
+    /// `2026-11-24T17:00:00.000+0000`.
     pub(crate) fn read(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
     }

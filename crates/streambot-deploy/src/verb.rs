@@ -1,5 +1,5 @@
-//! What every verb shares: which service is meant, how its answer is asked for, and how it is printed on standard output. It refuses to know
-//! any one verb.
+//! What every verb shares: which service is meant, how its answer is asked for, and how it is
+//! printed on standard output. It refuses to know any one verb.
 
 use std::fmt;
 use std::io::Write as _;
@@ -29,13 +29,16 @@ pub(crate) struct TargetArguments {
 }
 
 impl TargetArguments {
-    /// The service with the settings of the environment, and the name its stack and function have there.
+    /// The service with the settings of the environment, and the name its stack and function have
+    /// there.
     ///
     /// # Errors
     /// Those of the service's manifest and settings.
     pub(crate) fn service(&self) -> Result<(Service, String)> {
-        let arguments = ServiceArguments { package: self.package.clone(), ..ServiceArguments::default() };
-        let service = Service::load(&arguments, Some(&self.environment), &SettingsFlags::default())?;
+        let arguments =
+            ServiceArguments { package: self.package.clone(), ..ServiceArguments::default() };
+        let service =
+            Service::load(&arguments, Some(&self.environment), &SettingsFlags::default())?;
         let name = service.stack_name(&self.environment)?;
         Ok((service, name))
     }
@@ -84,7 +87,8 @@ pub(crate) fn write_out(text: &str) -> Result<()> {
     offer(text).map(drop)
 }
 
-/// Writes to standard output, and breaks once nobody reads it any more: what goes on for ever is to end then.
+/// Writes to standard output, and breaks once nobody reads it any more: what goes on for ever is to
+/// end then.
 ///
 /// # Errors
 /// Failed where standard output cannot be written.

@@ -1,4 +1,5 @@
-//! What the verbs that change something answer, word for word: as text for people, and as JSON for scripts.
+//! What the verbs that change something answer, word for word: as text for people, and as JSON for
+//! scripts.
 
 mod support;
 
@@ -36,13 +37,17 @@ async fn of_every_verb_that_changes_something() -> Result<()> {
     let deployed = Deployed::new(&moto, "quakes", &[]).await?;
     let both = |name: &str, arguments: &[&str]| -> Result<()> {
         for output in ["text", "json"] {
-            insta::assert_snapshot!(format!("{name}.{output}"), answer(&deployed, arguments, output)?);
+            insta::assert_snapshot!(
+                format!("{name}.{output}"),
+                answer(&deployed, arguments, output)?
+            );
         }
         Ok(())
     };
     deployed.proxy.take();
     both("deploy", &["deploy", "staging", "--profile", "dev"])?;
-    // Two unchanged deploys: each reads stack, function and mappings at once, then the Streambot stack, and writes nothing.
+    // Two unchanged deploys: each reads stack, function and mappings at once, then the Streambot
+    // stack, and writes nothing.
     let calls = deployed.proxy.take();
     assert!(calls.iter().all(|call| !call.write), "{calls:?}");
     assert_eq!(Call::depth(&calls), 2 * 2);
@@ -65,14 +70,21 @@ async fn of_every_verb_that_changes_something() -> Result<()> {
     both("dry-run", &changed)?;
     deployed.service.run(&["staging", "--memory", "256"])?;
     insta::assert_snapshot!("rollback.text", answer(&deployed, &["rollback", "staging"], "text")?);
-    insta::assert_snapshot!("rollback.json", answer(&deployed, &["rollback", "staging", "--to", "2"], "json")?);
+    insta::assert_snapshot!(
+        "rollback.json",
+        answer(&deployed, &["rollback", "staging", "--to", "2"], "json")?
+    );
     both("pause", &["pause", "staging"])?;
     both("resume", &["resume", "staging"])?;
-    insta::assert_snapshot!("destroy.json", answer(&deployed, &["destroy", "staging", "--yes"], "json")?);
+    insta::assert_snapshot!(
+        "destroy.json",
+        answer(&deployed, &["destroy", "staging", "--yes"], "json")?
+    );
     deployed.service.run(&["staging"])?;
     let gone = answer(&deployed, &["destroy", "staging", "--yes"], "text")?;
     // The mapping is another one by now.
-    let gone: Vec<_> = gone.lines().filter(|line| !line.starts_with("removed: event source mapping")).collect();
+    let gone: Vec<_> =
+        gone.lines().filter(|line| !line.starts_with("removed: event source mapping")).collect();
     insta::assert_snapshot!("destroy.text", gone.join("\n"));
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Bundles against moto, AWS's API in memory: what is packed and refused, what a ready zip becomes, and what is left on disk.
+//! Bundles against moto, AWS's API in memory: what is packed and refused, what a ready zip becomes,
+//! and what is left on disk.
 
 mod support;
 
@@ -52,7 +53,8 @@ async fn deployable(name: &str) -> Result<()> {
     create(name, &template).await
 }
 
-/// An executable that passes: the header of a static one for this machine's processor, with nothing in it.
+/// An executable that passes: the header of a static one for this machine's processor, with nothing
+/// in it.
 fn bootstrap() -> Vec<u8> {
     let mut header = vec![0; 64];
     header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -67,7 +69,10 @@ fn write_zip(path: &Path, files: &[(&str, u32, &[u8])]) -> Result<()> {
     let mut zip = ZipWriter::new(std::fs::File::create(path)?);
     let time = zip::DateTime::from_date_and_time(2026, 11, 24, 12, 0, 0)?;
     for (name, mode, contents) in files {
-        zip.start_file(*name, SimpleFileOptions::default().unix_permissions(*mode).last_modified_time(time))?;
+        zip.start_file(
+            *name,
+            SimpleFileOptions::default().unix_permissions(*mode).last_modified_time(time),
+        )?;
         zip.write_all(contents)?;
     }
     zip.finish()?;
@@ -75,14 +80,23 @@ fn write_zip(path: &Path, files: &[(&str, u32, &[u8])]) -> Result<()> {
 }
 
 /// A dry run with temporary files in `folder`: what it says, and what it kept there.
-fn dry_run(service: &Service, environment: &str, bundle: &str, folder: &Path) -> Result<(String, PathBuf)> {
+fn dry_run(
+    service: &Service,
+    environment: &str,
+    bundle: &str,
+    folder: &Path,
+) -> Result<(String, PathBuf)> {
     let output = service
         .command([environment, "--dry-run", "--bundle", bundle, "--output", "json"])
         .env("TMPDIR", folder)
         .output()?;
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.success(), "{said}");
-    let told = said.split(" are in ").nth(1).and_then(|rest| rest.lines().next()).context("a folder is told")?;
+    let told = said
+        .split(" are in ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next())
+        .context("a folder is told")?;
     let kept = PathBuf::from(told);
     ensure!(kept.starts_with(folder), "{kept:?}");
     Ok((said, kept))
@@ -109,18 +123,28 @@ async fn a_ready_zip_gets_the_environments_values_and_keeps_all_else_as_it_is() 
 
     let folder = tempfile::tempdir()?;
     let (said, kept) = dry_run(&service, "production", "app.zip", folder.path())?;
-    assert!(said.contains("warning: `TOKEN` in the .env of app.zip is no value of the stack"), "{said}");
+    assert!(
+        said.contains("warning: `TOKEN` in the .env of app.zip is no value of the stack"),
+        "{said}"
+    );
     assert!(!said.contains("hush") && !said.contains("building"), "{said}");
     let files = unzip(&kept.join("bundle.zip"))?;
-    let shape: Vec<_> = files.iter().map(|(name, mode, contents)| (name.as_str(), *mode, contents.len())).collect();
-    assert_eq!(shape[1..], [("bootstrap", 0o755, 64), ("models/a", 0o640, 1), ("run.sh", 0o755, 1)]);
+    let shape: Vec<_> =
+        files.iter().map(|(name, mode, contents)| (name.as_str(), *mode, contents.len())).collect();
+    assert_eq!(
+        shape[1..],
+        [("bootstrap", 0o755, 64), ("models/a", 0o640, 1), ("run.sh", 0o755, 1)]
+    );
     let (name, mode, environment) = &files[0];
     assert_eq!((name.as_str(), *mode), (".env", 0o644));
     assert_eq!(*environment, std::fs::read(kept.join(".env"))?);
     let has = |key: &str, value: &str| -> Result<bool> {
         Ok(dotenv(environment)?.contains(&(key.to_owned(), value.to_owned())))
     };
-    assert!(has("StackName", "promoted-production")? && has("STREAMBOT_REPORT_BATCH_ITEM_FAILURES", "true")?);
+    assert!(
+        has("StackName", "promoted-production")?
+            && has("STREAMBOT_REPORT_BATCH_ITEM_FAILURES", "true")?
+    );
 
     // The same again, and the same after it was deployed elsewhere: the same bytes.
     let (_, again) = dry_run(&service, "production", "app.zip", folder.path())?;
@@ -150,7 +174,9 @@ async fn a_zip_built_without_an_environment_becomes_what_is_built_with_it() -> R
     let folder = tempfile::tempdir()?;
     let (_, kept) = dry_run(&service, "staging", "app.zip", folder.path())?;
     service.run(&["bundle", "staging"])?;
-    assert!(std::fs::read(kept.join("bundle.zip"))? == std::fs::read(service.path("build/bundle.zip"))?);
+    assert!(
+        std::fs::read(kept.join("bundle.zip"))? == std::fs::read(service.path("build/bundle.zip"))?
+    );
     Ok(())
 }
 
@@ -163,9 +189,13 @@ async fn a_ready_zip_that_could_not_run_is_refused_before_aws_is_changed() -> Re
     write_zip(&service.path("plain.zip"), &[("bootstrap", 0o644, &bootstrap())])?;
     write_zip(&service.path("script.zip"), &[("bootstrap", 0o755, b"#!/bin/sh\n")])?;
     write_zip(&service.path("whole.zip"), &[("bootstrap", 0o755, &bootstrap())])?;
-    write_zip(&service.path("huge.zip"), &[("bootstrap", 0o755, &bootstrap()), ("model", 0o644, &[0; 5])])?;
+    write_zip(
+        &service.path("huge.zip"),
+        &[("bootstrap", 0o755, &bootstrap()), ("model", 0o644, &[0; 5])],
+    )?;
     let mut huge = std::fs::read(service.path("huge.zip"))?;
-    let entry = huge.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").context("the last entry")?;
+    let entry =
+        huge.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").context("the last entry")?;
     huge[entry + 24..entry + 28].copy_from_slice(&(300u32 << 20).to_le_bytes());
     std::fs::write(service.path("huge.zip"), huge)?;
     let made = Command::new("mkfifo").arg(service.path("pipe.zip")).status()?;
@@ -183,7 +213,8 @@ async fn a_ready_zip_that_could_not_run_is_refused_before_aws_is_changed() -> Re
         let said = service.fails(&["staging", "--bundle", file], exit_code)?;
         assert!(said.contains(&format!("error: {told}")), "{said}");
     }
-    let said = service.fails(&["staging", "--bundle", "whole.zip", "--architecture", "arm64"], 1)?;
+    let said =
+        service.fails(&["staging", "--bundle", "whole.zip", "--architecture", "arm64"], 1)?;
     assert!(said.contains("`bootstrap` of the bundle whole.zip is not for arm64"), "{said}");
     let lambda = aws_sdk_lambda::Client::new(&MOTO.config(REGION).await);
     assert!(lambda.get_function().function_name("unready-staging").send().await.is_err());
@@ -195,13 +226,19 @@ async fn a_dry_run_leaves_the_package_as_it_is_and_its_files_in_a_temporary_fold
     let service = Service::new("tried", &MOTO)?;
     stack("tried-staging").await?;
     let folder = tempfile::tempdir()?;
-    let output = service.command(["staging", "--dry-run", "--profile", "dev"]).env("TMPDIR", folder.path()).output()?;
+    let output = service
+        .command(["staging", "--dry-run", "--profile", "dev"])
+        .env("TMPDIR", folder.path())
+        .output()?;
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.success(), "{said}");
     assert!(!service.path(".env").exists() && !service.path("build/bundle.zip").exists());
     let kept: Vec<_> = std::fs::read_dir(folder.path())?.collect::<Result<_, _>>()?;
     let [kept] = kept.as_slice() else { panic!("{kept:?}") };
-    assert!(said.contains(&format!("the bundle and its .env are in {}", kept.path().display())), "{said}");
+    assert!(
+        said.contains(&format!("the bundle and its .env are in {}", kept.path().display())),
+        "{said}"
+    );
     let files = unzip(&kept.path().join("bundle.zip"))?;
     assert_eq!(files[0].2, std::fs::read(kept.path().join(".env"))?);
     Ok(())
@@ -213,7 +250,11 @@ fn a_bundle_tells_its_sizes_and_what_changed_since_the_last_one() -> Result<()> 
     let told = |output: std::process::Output| -> Result<(Value, String)> {
         let said = String::from_utf8(output.stderr)?;
         ensure!(output.status.success(), "{said}");
-        let line = said.lines().find(|line| line.contains("] bundle: ")).context("a line tells the size")?.to_owned();
+        let line = said
+            .lines()
+            .find(|line| line.contains("] bundle: "))
+            .context("a line tells the size")?
+            .to_owned();
         Ok((serde_json::from_slice(&output.stdout)?, line))
     };
     let (first, line) = told(service.attempt(&["bundle"])?)?;
@@ -231,11 +272,15 @@ fn a_bundle_tells_its_sizes_and_what_changed_since_the_last_one() -> Result<()> 
     service.file("noise", &noise(100 * 1024))?;
     let (second, line) = told(service.attempt(&["bundle", "--include", "noise"])?)?;
     assert!(line.contains(", +") && line.ends_with(" kB since the last bundle"), "{line}");
-    assert_eq!((&second["files"], &second["unzipped_bytes"]), (&json!(2), &json!(unzipped + 100 * 1024)));
+    assert_eq!(
+        (&second["files"], &second["unzipped_bytes"]),
+        (&json!(2), &json!(unzipped + 100 * 1024))
+    );
 
     let output = service.command(["bundle", "--profile", "dev", "--quiet"]).output()?;
     let text = String::from_utf8(output.stdout)?;
-    let names: Vec<_> = text.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+    let names: Vec<_> =
+        text.lines().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
     assert_eq!(names, ["bundle", "bytes", "unzipped bytes", "files", "code sha-256"]);
     assert!(!String::from_utf8(output.stderr)?.contains("bundle: "));
     Ok(())
@@ -245,7 +290,8 @@ fn a_bundle_tells_its_sizes_and_what_changed_since_the_last_one() -> Result<()> 
 fn noise(bytes: usize) -> String {
     let mut state = 1u64;
     let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         char::from(b'!' + u8::try_from((state >> 33) % 90).unwrap_or(0))
     };
     (0..bytes).map(next).collect()
@@ -289,7 +335,8 @@ async fn a_full_disk_leaves_the_last_bundle_and_its_environment_whole() -> Resul
     let (zip, environment) = (service.path("build/bundle.zip"), service.path(".env"));
     let before = std::fs::read(&environment)?;
     std::fs::write(&environment, "OLD=\"1\"\n")?;
-    // The build folder becomes a disk of its own that the last bundle fits on, and the next one does not beside it.
+    // The build folder becomes a disk of its own that the last bundle fits on, and the next one
+    // does not beside it.
     let script = r#"
         cp build/bundle.zip saved.zip
         mount -t tmpfs -o size=$(($(stat -c %s saved.zip) * 3 / 2)) tmpfs build || exit 99
@@ -314,7 +361,10 @@ lock" || { ls build; exit 97; }
     let output = command.output()?;
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{said}{}", String::from_utf8_lossy(&output.stdout));
-    assert!(said.contains("error: writing /") && said.contains("build/bundle.zip\n  because: "), "{said}");
+    assert!(
+        said.contains("error: writing /") && said.contains("build/bundle.zip\n  because: "),
+        "{said}"
+    );
     assert!(said.contains("next: make room on that disk"), "{said}");
     assert_eq!(std::fs::read_to_string(&environment)?, "OLD=\"1\"\n");
 
@@ -353,16 +403,24 @@ async fn a_bundle_too_large_for_a_request_goes_through_the_bucket_once() -> Resu
     large_zip(&service)?;
     let said = service.fails(&["staging", "--bundle", "large.zip"], 2)?;
     assert!(said.contains("error: the bundle has 51.0 MB (5"), "{said}");
-    assert!(said.contains("less than 50.0 MB (52428800 bytes) in a request") && said.contains("--bucket"), "{said}");
+    assert!(
+        said.contains("less than 50.0 MB (52428800 bytes) in a request")
+            && said.contains("--bucket"),
+        "{said}"
+    );
     let said = service.fails(&["staging", "--bundle", "large.zip", "--bucket", "nobodys"], 1)?;
-    assert!(said.contains("because: NoSuchBucket") && said.contains("create the bucket in us-east-1"), "{said}");
+    assert!(
+        said.contains("because: NoSuchBucket") && said.contains("create the bucket in us-east-1"),
+        "{said}"
+    );
 
     let config = MOTO.config(REGION).await;
     let settings = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
     let s3 = aws_sdk_s3::Client::from_conf(settings);
     s3.create_bucket().bucket("artifacts").send().await?;
     let deploy = |environment: &str| -> Result<(Value, String)> {
-        let output = service.attempt(&[environment, "--bundle", "large.zip", "--bucket", "artifacts"])?;
+        let output =
+            service.attempt(&[environment, "--bundle", "large.zip", "--bucket", "artifacts"])?;
         let said = String::from_utf8(output.stderr)?;
         ensure!(output.status.success(), "{said}");
         Ok((serde_json::from_slice(&output.stdout)?, said))
@@ -373,12 +431,15 @@ async fn a_bundle_too_large_for_a_request_goes_through_the_bucket_once() -> Resu
     let [object] = objects.contents() else { panic!("{objects:?}") };
     let key = object.key().context("a key")?;
     assert!(
-        key.starts_with("streambot/") && key.ends_with(".zip") && key.len() == "streambot/.zip".len() + 64,
+        key.starts_with("streambot/")
+            && key.ends_with(".zip")
+            && key.len() == "streambot/.zip".len() + 64,
         "{key}"
     );
 
     let lambda = aws_sdk_lambda::Client::new(&config);
-    let function = lambda.get_function_configuration().function_name("large-staging").send().await?;
+    let function =
+        lambda.get_function_configuration().function_name("large-staging").send().await?;
     assert_eq!(Some(function.code_size()), object.size());
     assert_eq!(answer["code_sha256"], function.code_sha256().context("hash")?);
 

@@ -19,7 +19,9 @@ fn verbs() -> Result<Vec<String>> {
     let help = printed(&["-h"])?;
     let (_, listed) = help.split_once("Commands:\n").context("a list of verbs")?;
     let lines = listed.lines().take_while(|line| !line.is_empty());
-    let verbs = lines.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let verbs = lines
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
     let verbs: Vec<_> = verbs.filter(|verb| *verb != "help").map(str::to_owned).collect();
     ensure!(verbs.len() >= 15, "{verbs:?}");
     Ok(verbs)
@@ -50,7 +52,12 @@ fn bash_reads_its_completions_and_completes_a_verb() -> Result<()> {
         echo "${COMPREPLY[@]}"
     "#;
     let output = Command::new("bash").args(["-c", complete, "bash"]).arg(&script).output()?;
-    assert_eq!(String::from_utf8(output.stdout)?.trim(), "rollback", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8(output.stdout)?.trim(),
+        "rollback",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

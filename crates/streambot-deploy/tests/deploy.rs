@@ -1,4 +1,5 @@
-//! `deploy` and `bundle` against moto, AWS's API in memory: what they leave there and on disk, and what they say when they cannot.
+//! `deploy` and `bundle` against moto, AWS's API in memory: what they leave there and on disk, and
+//! what they say when they cannot.
 
 mod support;
 
@@ -8,7 +9,9 @@ use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_cloudformation::types::{Capability, Parameter};
-use aws_sdk_lambda::types::{Architecture, FunctionConfiguration, FunctionResponseType, Runtime, State};
+use aws_sdk_lambda::types::{
+    Architecture, FunctionConfiguration, FunctionResponseType, Runtime, State,
+};
 use serde_json::{Value, json};
 
 use support::proxy::Proxy;
@@ -37,10 +40,15 @@ impl Aws {
     }
 
     /// Creates a stack and tells its ARN.
-    async fn stack(&self, name: &str, template: &str, parameters: &[(&str, &str)]) -> Result<String> {
-        let parameters = parameters
-            .iter()
-            .map(|(key, value)| Parameter::builder().parameter_key(*key).parameter_value(*value).build());
+    async fn stack(
+        &self,
+        name: &str,
+        template: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String> {
+        let parameters = parameters.iter().map(|(key, value)| {
+            Parameter::builder().parameter_key(*key).parameter_value(*value).build()
+        });
         let answer = self
             .cloudformation
             .create_stack()
@@ -53,7 +61,8 @@ impl Aws {
         answer.stack_id.context("a stack has an id")
     }
 
-    /// Creates a service's stack as 1.0's users have it: one that names a stack of Streambot's template.
+    /// Creates a service's stack as 1.0's users have it: one that names a stack of Streambot's
+    /// template.
     async fn service(&self, name: &str) -> Result<()> {
         let child = format!("{name}-StreambotStack");
         self.stack(&child, &streambot_template()?, &[]).await?;
@@ -67,8 +76,12 @@ impl Aws {
         Ok((function.configuration.context("a function has a configuration")?, location))
     }
 
-    async fn mappings(&self, stream: &str) -> Result<Vec<aws_sdk_lambda::types::EventSourceMappingConfiguration>> {
-        let answer = self.lambda.list_event_source_mappings().event_source_arn(stream).send().await?;
+    async fn mappings(
+        &self,
+        stream: &str,
+    ) -> Result<Vec<aws_sdk_lambda::types::EventSourceMappingConfiguration>> {
+        let answer =
+            self.lambda.list_event_source_mappings().event_source_arn(stream).send().await?;
         Ok(answer.event_source_mappings.unwrap_or_default())
     }
 
@@ -76,7 +89,10 @@ impl Aws {
         let answer = self.cloudformation.describe_stacks().stack_name(stack).send().await?;
         let outputs = answer.stacks()[0].outputs();
         let output = outputs.iter().find(|output| output.output_key() == Some(key));
-        output.and_then(|output| output.output_value()).map(str::to_owned).context("the output is there")
+        output
+            .and_then(|output| output.output_value())
+            .map(str::to_owned)
+            .context("the output is there")
     }
 }
 
@@ -116,7 +132,8 @@ async fn a_deploy_creates_function_alias_and_mapping_and_the_next_one_changes_th
     assert_eq!(function.memory_size(), Some(128));
     assert_eq!(function.timeout(), Some(60));
     assert_eq!(function.architectures(), [Architecture::X8664]);
-    let alias = aws.lambda.get_alias().function_name("quakes-staging").name("current").send().await?;
+    let alias =
+        aws.lambda.get_alias().function_name("quakes-staging").name("current").send().await?;
     assert_eq!(alias.function_version(), Some("1"));
     assert_eq!(first["alias"], alias.alias_arn().context("ARN")?);
 
@@ -129,7 +146,8 @@ async fn a_deploy_creates_function_alias_and_mapping_and_the_next_one_changes_th
     assert_eq!(mapping.maximum_retry_attempts(), Some(-1));
     assert_eq!(mapping.function_response_types(), [FunctionResponseType::ReportBatchItemFailures]);
 
-    // Nothing changed: the same code, not uploaded again (moto stores each upload under a key of its own), the same version.
+    // Nothing changed: the same code, not uploaded again (moto stores each upload under a key of
+    // its own), the same version.
     let second = service.run(&["staging"])?;
     for same in ["function", "version", "alias", "event_source_mappings", "code_sha256"] {
         assert_eq!(second[same], first[same]);
@@ -154,7 +172,8 @@ async fn a_deploy_creates_function_alias_and_mapping_and_the_next_one_changes_th
     assert_ne!(changed, code);
     assert_eq!(fourth["code_sha256"], function.code_sha256().context("hash")?);
     assert_eq!(fourth["version"], "3");
-    let alias = aws.lambda.get_alias().function_name("quakes-staging").name("current").send().await?;
+    let alias =
+        aws.lambda.get_alias().function_name("quakes-staging").name("current").send().await?;
     assert_eq!(alias.function_version(), Some("3"));
     Ok(())
 }
@@ -181,7 +200,8 @@ async fn a_deploy_changes_aws_in_the_order_that_loses_no_record() -> Result<()> 
     service.run(&["staging"])?;
     assert!(proxy.writes().is_empty());
 
-    // What could go wrong in between: the mapping ignores partial answers, and settings and code are old.
+    // What could go wrong in between: the mapping ignores partial answers, and settings and code
+    // are old.
     aws.lambda
         .update_event_source_mapping()
         .uuid(&mapping)
@@ -190,7 +210,8 @@ async fn a_deploy_changes_aws_in_the_order_that_loses_no_record() -> Result<()> 
         .await?;
     service.file("src/main.rs", "fn main() { println!(\"changed\"); }")?;
     service.run(&["staging", "--memory", "256"])?;
-    // All but the mapping's name the revision that was read, so that Lambda refuses them where someone else was faster.
+    // All but the mapping's name the revision that was read, so that Lambda refuses them where
+    // someone else was faster.
     let changed = [
         (point.as_str(), false),
         ("PUT functions/ordered-staging/configuration", true),
@@ -205,7 +226,8 @@ async fn a_deploy_changes_aws_in_the_order_that_loses_no_record() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_function_of_1_0s_runs_on_until_its_successor_is_there_and_its_mapping_keeps_its_place() -> Result<()> {
+async fn a_function_of_1_0s_runs_on_until_its_successor_is_there_and_its_mapping_keeps_its_place()
+-> Result<()> {
     let aws = Aws::new().await;
     let proxy = Proxy::of(&MOTO)?;
     let service = Service::at("veteran", proxy.url())?;
@@ -213,8 +235,9 @@ async fn a_function_of_1_0s_runs_on_until_its_successor_is_there_and_its_mapping
     let stream = aws.output("veteran-staging-StreambotStack", "KinesisStream").await?;
     service.run(&["staging"])?;
     let [made] = &aws.mappings(&stream).await?[..] else { panic!("one mapping") };
-    let lambda =
-        aws_sdk_lambda::Client::new(&MOTO.config(REGION).await.into_builder().endpoint_url(proxy.url()).build());
+    let lambda = aws_sdk_lambda::Client::new(
+        &MOTO.config(REGION).await.into_builder().endpoint_url(proxy.url()).build(),
+    );
     lambda.delete_event_source_mapping().uuid(made.uuid().context("UUID")?).send().await?;
     lambda.delete_alias().function_name("veteran-staging").name("current").send().await?;
     let old = lambda
@@ -229,7 +252,8 @@ async fn a_function_of_1_0s_runs_on_until_its_successor_is_there_and_its_mapping
 
     service.run(&["staging", "--memory", "256"])?;
     let mapping = format!("PUT event-source-mappings/{uuid}");
-    // The mapping is told to honour partial answers, then moved to what runs by now, and only then is the function changed.
+    // The mapping is told to honour partial answers, then moved to what runs by now, and only then
+    // is the function changed.
     assert_eq!(
         proxy.writes(),
         [
@@ -246,16 +270,22 @@ async fn a_function_of_1_0s_runs_on_until_its_successor_is_there_and_its_mapping
     let [mapping] = answer.event_source_mappings() else { panic!("{answer:?}") };
     assert_eq!(mapping.uuid(), Some(uuid));
     assert_eq!(mapping.function_response_types(), [FunctionResponseType::ReportBatchItemFailures]);
-    assert!(mapping.function_arn().context("ARN")?.ends_with(":function:veteran-staging:current"), "{mapping:?}");
+    assert!(
+        mapping.function_arn().context("ARN")?.ends_with(":function:veteran-staging:current"),
+        "{mapping:?}"
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn a_stacks_values_arrive_unchanged_in_the_bundle() -> Result<()> {
-    const ODD: &str = "a \"quoted\" 'text' with $Topic, ${Topic}, #hash, back\\slash,\nnewline, tab\t and é🌋 ";
+    const ODD: &str =
+        "a \"quoted\" 'text' with $Topic, ${Topic}, #hash, back\\slash,\nnewline, tab\t and é🌋 ";
     let aws = Aws::new().await;
     let service = Service::new("values", &MOTO)?;
-    let child = aws.stack("values-StreambotStack", &streambot_template()?, &[("NumberOfShards", "2")]).await?;
+    let child = aws
+        .stack("values-StreambotStack", &streambot_template()?, &[("NumberOfShards", "2")])
+        .await?;
     let mut template = naming(&child);
     template["Parameters"] = json!({
         "Odd": { "Type": "String" },
@@ -263,7 +293,8 @@ async fn a_stacks_values_arrive_unchanged_in_the_bundle() -> Result<()> {
         "MetricName": { "Type": "String" },
     });
     template["Outputs"]["Echo"] = json!({ "Value": { "Ref": "Odd" } });
-    // moto masks a value that is the name of a NoEcho parameter, where CloudFormation masks the parameter of that name.
+    // moto masks a value that is the name of a NoEcho parameter, where CloudFormation masks the
+    // parameter of that name.
     let parameters = [("Odd", ODD), ("Token", "Token"), ("MetricName", "the child's output wins")];
     aws.stack("values-staging", &template.to_string(), &parameters).await?;
 
@@ -276,7 +307,8 @@ async fn a_stacks_values_arrive_unchanged_in_the_bundle() -> Result<()> {
     let names: Vec<_> = files.iter().map(|(name, mode, _)| (name.as_str(), *mode)).collect();
     assert_eq!(names, [(".env", 0o644), ("bootstrap", 0o755)]);
     let values = dotenv(&files[0].2)?;
-    let value = |key: &str| values.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let value =
+        |key: &str| values.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     assert_eq!(values[0], ("StackName".to_owned(), "values-staging".to_owned()));
     assert_eq!(value("Odd"), Some(ODD));
     assert_eq!(value("Echo"), Some(ODD));
@@ -284,7 +316,10 @@ async fn a_stacks_values_arrive_unchanged_in_the_bundle() -> Result<()> {
     assert_eq!(value("StreambotStack"), Some(child.as_str()));
     assert_eq!(value("MetricName"), Some("values-StreambotStack"));
     assert!(value("Topic").is_some_and(|topic| topic.starts_with("arn:aws:sns:")), "{values:?}");
-    assert!(value("KinesisStream").is_some_and(|stream| stream.starts_with("arn:aws:kinesis:")), "{values:?}");
+    assert!(
+        value("KinesisStream").is_some_and(|stream| stream.starts_with("arn:aws:kinesis:")),
+        "{values:?}"
+    );
     assert_eq!(value("STREAMBOT_REPORT_BATCH_ITEM_FAILURES"), Some("true"));
 
     let on_disk = service.path(".env");
@@ -307,7 +342,8 @@ async fn the_examples_own_template_is_a_stack_that_names_itself() -> Result<()> 
 }
 
 #[tokio::test]
-async fn the_stacks_failure_destination_is_the_mappings_unless_the_settings_name_none() -> Result<()> {
+async fn the_stacks_failure_destination_is_the_mappings_unless_the_settings_name_none() -> Result<()>
+{
     let aws = Aws::new().await;
     let service = Service::new("failing", &MOTO)?;
     let child = "failing-StreambotStack";
@@ -319,19 +355,22 @@ async fn the_stacks_failure_destination_is_the_mappings_unless_the_settings_name
 
     let said = String::from_utf8(service.attempt(&["staging"])?.stderr)?;
     assert!(
-        !said.contains("leave no trace") && !said.contains("blocks its shard") && !said.contains("queue"),
+        !said.contains("leave no trace")
+            && !said.contains("blocks its shard")
+            && !said.contains("queue"),
         "{said}"
     );
     let destination = async || -> Result<Option<String>> {
         let mappings = aws.mappings(&stream).await?;
-        let config = mappings[0].destination_config().and_then(|config| config.on_failure()?.destination());
+        let config =
+            mappings[0].destination_config().and_then(|config| config.on_failure()?.destination());
         Ok(config.map(str::to_owned))
     };
     assert_eq!(destination().await?, Some(queue));
 
-    // Another queue keeps its messages for four days, unless told otherwise; a stream its records for one.
-    let template =
-        json!({ "Resources": { "Queue": { "Type": "AWS::SQS::Queue", "Properties": { "QueueName": "patient" } } } });
+    // Another queue keeps its messages for four days, unless told otherwise; a stream its records
+    // for one.
+    let template = json!({ "Resources": { "Queue": { "Type": "AWS::SQS::Queue", "Properties": { "QueueName": "patient" } } } });
     aws.stack("failing-queue", &template.to_string(), &[]).await?;
     let arn = "arn:aws:sqs:us-east-1:123456789012:patient";
     let said = String::from_utf8(service.attempt(&["staging", "--on-failure", arn])?.stderr)?;
@@ -350,17 +389,27 @@ async fn a_prefix_in_the_settings_chooses_among_the_streambots_of_one_stack() ->
     }
     aws.stack("payments-staging", &template.build()?.to_string(), &[]).await?;
     service.run(&["staging"])?;
-    assert_eq!(aws.mappings(&aws.output("payments-staging", "PaymentsKinesisStream").await?).await?.len(), 1);
-    assert_eq!(aws.mappings(&aws.output("payments-staging", "OrdersKinesisStream").await?).await?.len(), 0);
+    assert_eq!(
+        aws.mappings(&aws.output("payments-staging", "PaymentsKinesisStream").await?).await?.len(),
+        1
+    );
+    assert_eq!(
+        aws.mappings(&aws.output("payments-staging", "OrdersKinesisStream").await?).await?.len(),
+        0
+    );
     let role = aws.output("payments-staging", "PaymentsLambdaExecutionRole").await?;
     assert_eq!(aws.function("payments-staging").await?.0.role(), Some(role.as_str()));
     let values = dotenv(&std::fs::read(service.path(".env"))?)?;
-    assert!(values.contains(&("MetricName".to_owned(), "payments-staging-Payments".to_owned())), "{values:?}");
+    assert!(
+        values.contains(&("MetricName".to_owned(), "payments-staging-Payments".to_owned())),
+        "{values:?}"
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_stack_with_a_consumer_is_read_by_it_and_a_mapping_of_the_stream_is_not_doubled() -> Result<()> {
+async fn a_stack_with_a_consumer_is_read_by_it_and_a_mapping_of_the_stream_is_not_doubled()
+-> Result<()> {
     let aws = Aws::new().await;
     let service = Service::new("fanned", &MOTO)?;
     let mut template = naming("x");
@@ -388,10 +437,21 @@ async fn a_stack_with_a_consumer_is_read_by_it_and_a_mapping_of_the_stream_is_no
     service.run(&["base"])?;
     // The same function, whose stack has a consumer by now.
     template["Outputs"] = fanned(Some(&consumer), &stream, &role);
-    aws.cloudformation.update_stack().stack_name("fanned-base").template_body(template.to_string()).send().await?;
+    aws.cloudformation
+        .update_stack()
+        .stack_name("fanned-base")
+        .template_body(template.to_string())
+        .send()
+        .await?;
     let said = service.fails(&["base"], 4)?;
-    assert!(said.contains(&format!("function `fanned-base` reads {stream} by event source mapping")), "{said}");
-    assert!(said.contains(&format!("declare {consumer} only: Lambda cannot move a mapping")), "{said}");
+    assert!(
+        said.contains(&format!("function `fanned-base` reads {stream} by event source mapping")),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("declare {consumer} only: Lambda cannot move a mapping")),
+        "{said}"
+    );
     assert!(said.contains("--replace-mapping deletes it"), "{said}");
 
     Ok(())
@@ -408,7 +468,9 @@ async fn a_mapping_that_began_elsewhere_is_made_anew_only_when_told_to() -> Resu
     let latest = ["staging", "--starting-position", "LATEST"];
     let said = service.fails(&latest, 4)?;
     assert!(
-        said.contains("began at TRIM_HORIZON, and `starting-position` is LATEST: Lambda cannot change that"),
+        said.contains(
+            "began at TRIM_HORIZON, and `starting-position` is LATEST: Lambda cannot change that"
+        ),
         "{said}"
     );
     let second = service.run(&[&latest[..], &["--replace-mapping"]].concat())?;
@@ -438,7 +500,8 @@ async fn a_dry_run_says_what_it_would_do_and_does_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_environment_named_like_a_verb_is_deployed_by_the_verb_in_the_region_given() -> Result<()> {
+async fn an_environment_named_like_a_verb_is_deployed_by_the_verb_in_the_region_given() -> Result<()>
+{
     let aws = Aws::in_region("eu-west-1").await;
     let service = Service::new("regional", &MOTO)?;
     aws.service("regional-local").await?;
@@ -469,7 +532,8 @@ async fn an_environments_settings_win_over_the_manifests_and_flags_over_both() -
 }
 
 #[tokio::test]
-async fn a_bundle_stops_before_aws_is_changed_and_needs_no_stack_without_an_environment() -> Result<()> {
+async fn a_bundle_stops_before_aws_is_changed_and_needs_no_stack_without_an_environment()
+-> Result<()> {
     let aws = Aws::new().await;
     let service = Service::new("bundled", &MOTO)?;
     service.settings("include = [\"models\"]")?;
@@ -501,7 +565,10 @@ async fn a_stack_that_is_not_there_is_exit_code_3() -> Result<()> {
 
     aws.stack("absent-orphan", &naming("nobody").to_string(), &[]).await?;
     let said = service.fails(&["orphan"], 3)?;
-    assert!(said.contains("stack `nobody`, which the output `StreambotStack` of `absent-orphan` names"), "{said}");
+    assert!(
+        said.contains("stack `nobody`, which the output `StreambotStack` of `absent-orphan` names"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -529,9 +596,21 @@ async fn a_stack_without_an_output_is_told_which() -> Result<()> {
 fn a_setting_that_is_wrong_is_told_with_its_key_file_and_range() -> Result<()> {
     let service = Service::new("wrong", &MOTO)?;
     for (settings, key, allowed) in [
-        ("memory = 64", "`memory` in [package.metadata.streambot]", "a whole number from 128 to 10240"),
-        ("memory = \"lots\"", "`memory` in [package.metadata.streambot]", "a whole number from 128 to 10240"),
-        ("memroy = 128", "`memroy` in [package.metadata.streambot]", "unknown field `memroy`, expected one of"),
+        (
+            "memory = 64",
+            "`memory` in [package.metadata.streambot]",
+            "a whole number from 128 to 10240",
+        ),
+        (
+            "memory = \"lots\"",
+            "`memory` in [package.metadata.streambot]",
+            "a whole number from 128 to 10240",
+        ),
+        (
+            "memroy = 128",
+            "`memroy` in [package.metadata.streambot]",
+            "unknown field `memroy`, expected one of",
+        ),
         (
             "[package.metadata.streambot.event-source]\nbatch-size = 0",
             "`batch-size` in [package.metadata.streambot.event-source]",
@@ -594,13 +673,17 @@ fn cargo_lambda_is_used_where_it_is_installed() -> Result<()> {
     let mut path = tools.parent().context("a folder")?.as_os_str().to_owned();
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
-    // For another processor than this machine's, cargo-lambda would have rustup fetch a standard library.
+    // For another processor than this machine's, cargo-lambda would have rustup fetch a standard
+    // library.
     let own = if cfg!(target_arch = "x86_64") { "x86_64" } else { "arm64" };
     let mut command = service.command(["bundle", "--architecture", own, "--profile", "dev"]);
     let output = command.env("PATH", &path).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let files = unzip(&service.path("build/bundle.zip"))?;
-    assert_eq!(files.iter().map(|(name, mode, _)| (name.as_str(), *mode)).collect::<Vec<_>>(), [("bootstrap", 0o755)]);
+    assert_eq!(
+        files.iter().map(|(name, mode, _)| (name.as_str(), *mode)).collect::<Vec<_>>(),
+        [("bootstrap", 0o755)]
+    );
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("service/streambot/crossed/bootstrap");
     assert_eq!(std::fs::read(built)?, files[0].2);
     Ok(())
@@ -620,7 +703,12 @@ fn another_processor_than_this_machines_needs_cargo_lambda() -> Result<()> {
         .output()?;
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("this machine cannot build for Lambda's {other} without cargo-lambda")), "{said}");
+    assert!(
+        said.contains(&format!(
+            "this machine cannot build for Lambda's {other} without cargo-lambda"
+        )),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -636,7 +724,9 @@ async fn the_composed_stack_tells_every_output_and_each_is_right() -> Result<()>
         .iter()
         .filter_map(|output| Some((output.output_key()?, output.output_value()?)))
         .collect();
-    let of = |key: &str| outputs.get(key).copied().with_context(|| format!("{key} is not among {outputs:?}"));
+    let of = |key: &str| {
+        outputs.get(key).copied().with_context(|| format!("{key} is not among {outputs:?}"))
+    };
 
     for (key, value) in [
         ("MetricName", name),

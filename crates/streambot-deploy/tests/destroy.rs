@@ -1,4 +1,5 @@
-//! `destroy` against moto: what it removes and what stays, from a whole deploy and from what an earlier run left.
+//! `destroy` against moto: what it removes and what stays, from a whole deploy and from what an
+//! earlier run left.
 
 mod support;
 
@@ -26,12 +27,14 @@ impl Aws {
 
     /// Creates a stack that is Streambot's own, with these outputs taken away.
     async fn stack(&self, name: &str, without: &[&str]) -> Result<()> {
-        let mut template: Value = serde_json::from_slice(&streambot_deploy().arg("template").output()?.stdout)?;
+        let mut template: Value =
+            serde_json::from_slice(&streambot_deploy().arg("template").output()?.stdout)?;
         let outputs = template["Outputs"].as_object_mut().context("outputs")?;
         for output in without {
             outputs.remove(*output).context("the output is there")?;
         }
-        outputs.insert("StreambotStack".to_owned(), json!({ "Value": { "Ref": "AWS::StackName" } }));
+        outputs
+            .insert("StreambotStack".to_owned(), json!({ "Value": { "Ref": "AWS::StackName" } }));
         self.cloudformation
             .create_stack()
             .stack_name(name)
@@ -44,7 +47,11 @@ impl Aws {
 
     async fn log_groups(&self) -> Result<Vec<String>> {
         let answer = self.logs.describe_log_groups().send().await?;
-        Ok(answer.log_groups().iter().filter_map(|group| group.log_group_name().map(str::to_owned)).collect())
+        Ok(answer
+            .log_groups()
+            .iter()
+            .filter_map(|group| group.log_group_name().map(str::to_owned))
+            .collect())
     }
 
     async fn mappings(&self) -> Result<usize> {
@@ -57,7 +64,8 @@ impl Aws {
 }
 
 fn destroy(service: &Service, arguments: &[&str], code: i32) -> Result<(Value, String)> {
-    let output = service.command(["destroy", "staging", "--output", "json"]).args(arguments).output()?;
+    let output =
+        service.command(["destroy", "staging", "--output", "json"]).args(arguments).output()?;
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.code() == Some(code), "{:?}: {said}", output.status);
     Ok((serde_json::from_slice(&output.stdout).unwrap_or_default(), said))
@@ -79,8 +87,16 @@ async fn a_deploy_is_removed_once_confirmed_and_the_stack_stays() -> Result<()> 
 
     let (_, said) = destroy(&service, &[], 4)?;
     let mapping = deployed["event_source_mappings"][0]["uuid"].as_str().context("UUID")?;
-    assert!(said.contains(&format!("not confirmed: remove event source mapping {mapping}, function ")), "{said}");
-    assert!(said.contains("with version 1, version 2, alias current, log group /aws/lambda/quakes-staging?"), "{said}");
+    assert!(
+        said.contains(&format!("not confirmed: remove event source mapping {mapping}, function ")),
+        "{said}"
+    );
+    assert!(
+        said.contains(
+            "with version 1, version 2, alias current, log group /aws/lambda/quakes-staging?"
+        ),
+        "{said}"
+    );
     assert_eq!((aws.mappings().await?, aws.functions().await?), (1, 1));
     assert_eq!(aws.log_groups().await?, groups);
 
@@ -91,7 +107,10 @@ async fn a_deploy_is_removed_once_confirmed_and_the_stack_stays() -> Result<()> 
     assert_eq!(answer["aliases"], json!(["current"]));
     assert_eq!(answer["log_group"], own);
     let stays = answer["stays"][0].as_str().context("the stack stays")?;
-    assert!(stays.starts_with("stack `quakes-staging`, with its stream arn:aws:kinesis:"), "{stays}");
+    assert!(
+        stays.starts_with("stack `quakes-staging`, with its stream arn:aws:kinesis:"),
+        "{stays}"
+    );
     assert_eq!((aws.mappings().await?, aws.functions().await?), (0, 0));
     let left: Vec<_> = groups.into_iter().filter(|group| group != own).collect();
     assert_eq!(aws.log_groups().await?, left, "no other group is touched");
@@ -106,7 +125,9 @@ async fn a_deploy_is_removed_once_confirmed_and_the_stack_stays() -> Result<()> 
     let (answer, _) = destroy(&service, &["--yes", "--stack"], 0)?;
     assert_eq!((&answer["stack"], &answer["stays"]), (&json!("quakes-staging"), &json!([])));
     assert_eq!((aws.mappings().await?, aws.functions().await?), (0, 0));
-    assert!(aws.cloudformation.describe_stacks().stack_name("quakes-staging").send().await.is_err());
+    assert!(
+        aws.cloudformation.describe_stacks().stack_name("quakes-staging").send().await.is_err()
+    );
     let (_, said) = destroy(&service, &["--yes", "--stack"], 3)?;
     assert!(said.contains("nothing of function `quakes-staging` is in us-east-1"), "{said}");
     Ok(())
@@ -124,12 +145,16 @@ async fn the_stacks_own_log_group_stays_with_it() -> Result<()> {
     assert_eq!(groups.len(), 2, "{groups:?}");
     let (answer, _) = destroy(&service, &["--yes"], 0)?;
     assert_eq!(answer["log_group"], Value::Null);
-    assert!(answer["stays"][0].as_str().is_some_and(|stays| stays.contains("its log group ")), "{answer}");
+    assert!(
+        answer["stays"][0].as_str().is_some_and(|stays| stays.contains("its log group ")),
+        "{answer}"
+    );
     assert_eq!(aws.log_groups().await?, groups);
     Ok(())
 }
 
-/// What is left after a run that was killed, or by hand: each part alone, with and without the stack.
+/// What is left after a run that was killed, or by hand: each part alone, with and without the
+/// stack.
 #[tokio::test]
 async fn whatever_is_left_is_removed() -> Result<()> {
     let moto = Server::moto()?;

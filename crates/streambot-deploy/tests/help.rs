@@ -1,4 +1,5 @@
-//! What `--help` says, word for word: a change to the command line shows here before a user sees it.
+//! What `--help` says, word for word: a change to the command line shows here before a user sees
+//! it.
 
 mod support;
 
@@ -39,7 +40,13 @@ fn of_the_whole_and_of_every_verb() -> Result<()> {
 
 #[test]
 fn a_call_without_an_environment_is_bad_usage() -> Result<()> {
-    for arguments in [&[][..], &["deploy"], &["--no-such-flag"], &["--region"], &["--region", "eu-west-1", "local"]] {
+    for arguments in [
+        &[][..],
+        &["deploy"],
+        &["--no-such-flag"],
+        &["--region"],
+        &["--region", "eu-west-1", "local"],
+    ] {
         let output = streambot_deploy().args(arguments).output()?;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty());
@@ -49,7 +56,8 @@ fn a_call_without_an_environment_is_bad_usage() -> Result<()> {
 
 #[test]
 fn a_reader_that_stops_early_is_no_failure() -> Result<()> {
-    let mut child = streambot_deploy().arg("template").stdout(std::process::Stdio::piped()).spawn()?;
+    let mut child =
+        streambot_deploy().arg("template").stdout(std::process::Stdio::piped()).spawn()?;
     drop(child.stdout.take());
     assert!(child.wait()?.success());
     Ok(())

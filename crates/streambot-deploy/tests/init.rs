@@ -1,4 +1,5 @@
-//! What `init` writes, where, and what it refuses. That the service passes its tests, runs and deploys is seen by ci/newcomer.
+//! What `init` writes, where, and what it refuses. That the service passes its tests, runs and
+//! deploys is seen by ci/newcomer.
 
 mod support;
 
@@ -76,22 +77,33 @@ fn a_workflow_tests_pull_requests_and_deploys_main() -> Result<()> {
 #[test]
 fn inside_a_workspace_it_becomes_a_member_once() -> Result<()> {
     let place = Place::new()?;
-    let manifest = "[workspace]\nresolver = \"3\"\nmembers = [\n    # One a line.\n    \"tools/*\",\n]\n";
+    let manifest =
+        "[workspace]\nresolver = \"3\"\nmembers = [\n    # One a line.\n    \"tools/*\",\n]\n";
     place.file("Cargo.toml", manifest)?;
     place.file("services/README.md", "")?;
     place.file("tools/README.md", "")?;
 
     let answer = place.service("services", "quakes")?;
     for file in answer["files"].as_array().context("files")? {
-        assert!(place.path("services/quakes").join(file.as_str().context("a path")?).is_file(), "{file}");
+        assert!(
+            place.path("services/quakes").join(file.as_str().context("a path")?).is_file(),
+            "{file}"
+        );
     }
     let edited = std::fs::read_to_string(place.path("Cargo.toml"))?;
-    assert_eq!(edited, manifest.replace("    \"tools/*\",\n", "    \"tools/*\",\n    \"services/quakes\",\n"));
+    assert_eq!(
+        edited,
+        manifest.replace("    \"tools/*\",\n", "    \"tools/*\",\n    \"services/quakes\",\n")
+    );
     assert_eq!(answer["member_of"], json!(place.path("Cargo.toml").canonicalize()?));
-    assert!(answer["notes"][0].as_str().context("a note")?.contains("panic = \"unwind\""), "{answer}");
+    assert!(
+        answer["notes"][0].as_str().context("a note")?.contains("panic = \"unwind\""),
+        "{answer}"
+    );
     let member = std::fs::read_to_string(place.path("services/quakes/Cargo.toml"))?;
     assert!(!member.contains("[profile"), "{member}");
-    let workflow = std::fs::read_to_string(place.path("services/quakes/.github/workflows/deploy.yml"))?;
+    let workflow =
+        std::fs::read_to_string(place.path("services/quakes/.github/workflows/deploy.yml"))?;
     assert!(workflow.contains("working-directory: \"services/quakes\""), "{workflow}");
 
     let twice = place.init("", &["quakes"])?;
@@ -103,10 +115,13 @@ fn inside_a_workspace_it_becomes_a_member_once() -> Result<()> {
     assert_eq!(std::fs::read_to_string(place.path("Cargo.toml"))?, edited);
 
     let mut command = cargo();
-    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(place.path("services"));
+    command
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(place.path("services"));
     let metadata: Value = serde_json::from_slice(&command.output()?.stdout)?;
     let packages = metadata["packages"].as_array().context("packages")?;
-    let mut names: Vec<_> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    let mut names: Vec<_> =
+        packages.iter().filter_map(|package| package["name"].as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["counter", "quakes"]);
     Ok(())

@@ -1,5 +1,5 @@
-//! A user's service outside of this workspace, `fixtures/jobs`: built against the runtime crate, and run as a real process under
-//! AWS's runtime interface emulator and under `local`.
+//! A user's service outside of this workspace, `fixtures/jobs`: built against the runtime crate,
+//! and run as a real process under AWS's runtime interface emulator and under `local`.
 
 mod support;
 
@@ -83,11 +83,13 @@ fn sequence_number(number: usize) -> String {
 }
 
 fn event(data: &[&str]) -> String {
-    let records: Vec<_> = data.iter().enumerate().map(|(number, data)| record(number, data)).collect();
+    let records: Vec<_> =
+        data.iter().enumerate().map(|(number, data)| record(number, data)).collect();
     json!({ "Records": records }).to_string()
 }
 
-/// `{"id":1,"wait_ms":0}`, `{"id":2,"wait_ms":0}` of another key and `{"id":3,"wait_ms":0}`, packed by `aws_kinesis_agg`.
+/// `{"id":1,"wait_ms":0}`, `{"id":2,"wait_ms":0}` of another key and `{"id":3,"wait_ms":0}`, packed
+/// by `aws_kinesis_agg`.
 const THREE_JOBS: &str = "84mawgoBYQoBYhoYCAAaFHsiaWQiOjEsIndhaXRfbXMiOjB9GhgIARoUeyJpZCI6Miwid2FpdF9tcyI6MH0aGAgAGhR7ImlkIjozLCJ3YWl\
                           0X21zIjowfTRtH1iux5lio5qWTbnDdKA=";
 /// `{"id":4,"wait_ms":0}`
@@ -154,7 +156,11 @@ fn local_sends_an_event_as_it_is_and_prints_its_answer() -> Result<()> {
     let file = folder.path().join("event.json");
     std::fs::write(&file, event(&[THREE_JOBS, FAILING_JOB]))?;
     let mut command = streambot_deploy();
-    command.args(["local", "--manifest-path"]).arg(&JOBS.manifest).arg("--bootstrap").arg(&JOBS.executable);
+    command
+        .args(["local", "--manifest-path"])
+        .arg(&JOBS.manifest)
+        .arg("--bootstrap")
+        .arg(&JOBS.executable);
     let output = command.arg("--event").arg(&file).output()?;
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.success(), "{said}");
@@ -170,8 +176,11 @@ fn more_than_one_invocation_at_a_time_is_warned_of() -> Result<()> {
     let file = folder.path().join("event.json");
     std::fs::write(&file, event(&[ONE_JOB]))?;
     let mut command = streambot_deploy();
-    command.args(["local", "--env", "AWS_LAMBDA_MAX_CONCURRENCY=2", "--manifest-path"]).arg(&JOBS.manifest);
-    let output = command.arg("--bootstrap").arg(&JOBS.executable).arg("--event").arg(&file).output()?;
+    command
+        .args(["local", "--env", "AWS_LAMBDA_MAX_CONCURRENCY=2", "--manifest-path"])
+        .arg(&JOBS.manifest);
+    let output =
+        command.arg("--bootstrap").arg(&JOBS.executable).arg("--event").arg(&file).output()?;
     let said = String::from_utf8(output.stderr)?;
     ensure!(output.status.success(), "{said}");
     assert!(said.contains("works on one invocation at a time"), "{said}");
@@ -192,7 +201,10 @@ fn an_init_that_panics_is_an_init_error_with_its_message() -> Result<()> {
     let emulator = JOBS.emulated(&[("Concurrency", "panic")])?;
     let answer = emulator.invoke(&event(&[ONE_JOB]))?;
     assert_eq!(answer["errorType"], "Function.InitPanicked", "{answer}");
-    assert!(answer["errorMessage"].as_str().is_some_and(|message| message.contains("as told")), "{answer}");
+    assert!(
+        answer["errorMessage"].as_str().is_some_and(|message| message.contains("as told")),
+        "{answer}"
+    );
     Ok(())
 }
 
@@ -200,8 +212,12 @@ fn an_init_that_panics_is_an_init_error_with_its_message() -> Result<()> {
 fn the_shutdown_hook_runs_when_the_sandbox_ends() -> Result<()> {
     let emulator = JOBS.emulated(&[])?;
     emulator.invoke(&event(&[ONE_JOB]))?;
-    // The emulator stands in for Lambda up to here: the signal it would send goes to the function itself.
-    let id = emulator.printed().lines().find_map(|line| Some(line.split_once("process ")?.1.trim().to_owned()));
+    // The emulator stands in for Lambda up to here: the signal it would send goes to the function
+    // itself.
+    let id = emulator
+        .printed()
+        .lines()
+        .find_map(|line| Some(line.split_once("process ")?.1.trim().to_owned()));
     let id = id.context("the service prints its process id at init")?;
     ensure!(Command::new("kill").args(["-TERM", &id]).status()?.success());
     emulator.until("the hook has run", |printed| printed.contains("flushed"))?;

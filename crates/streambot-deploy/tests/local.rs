@@ -1,5 +1,5 @@
-//! Drives `streambot-deploy local` with functions written in Python, each a process of its own that speaks the Lambda
-//! Runtime API.
+//! Drives `streambot-deploy local` with functions written in Python, each a process of its own that
+//! speaks the Lambda Runtime API.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,8 @@ fn every_record_reaches_the_function_once_in_the_order_of_its_shard() {
         (0..50).map(|number| format!("{{\"key\":\"k{}\",\"n\":{number}}}", number % 7)).collect();
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
     let local = Local::function(SUCCEED).records(&records);
-    let (summary, ended) = local.with(&["--shards", "3", "--batch-size", "4", "--partition-key", "/key"]).summary();
+    let (summary, ended) =
+        local.with(&["--shards", "3", "--batch-size", "4", "--partition-key", "/key"]).summary();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(summary["records"], 50);
     assert_eq!(summary["succeeded"], 50);
@@ -38,7 +39,8 @@ fn every_record_reaches_the_function_once_in_the_order_of_its_shard() {
     assert!(ended.invocations.iter().all(|batch| batch.len() <= 4));
     for key in 0..7 {
         let of_key = |line: &&str| line.contains(&format!("\"k{key}\""));
-        let delivered: Vec<&str> = ended.invocations.iter().flatten().map(String::as_str).filter(of_key).collect();
+        let delivered: Vec<&str> =
+            ended.invocations.iter().flatten().map(String::as_str).filter(of_key).collect();
         let expected: Vec<&str> = records.iter().copied().filter(of_key).collect();
         assert_eq!(delivered, expected);
     }
@@ -48,7 +50,9 @@ fn every_record_reaches_the_function_once_in_the_order_of_its_shard() {
 fn the_summary_is_for_people_unless_json_is_asked_for() {
     let ended = Local::function(SUCCEED).records(&["a", "b"]).run();
     assert!(
-        ended.stdout.starts_with("2 records succeeded, 0 discarded\n1 invocation, 0 retries, 2 bytes in "),
+        ended
+            .stdout
+            .starts_with("2 records succeeded, 0 discarded\n1 invocation, 0 retries, 2 bytes in "),
         "{ended:#?}"
     );
 }
@@ -64,7 +68,11 @@ def handle(event, number):
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(ended.invocations, [["a", "b"], ["a", "b"], ["a", "b"]]);
     assert_eq!((&summary["invocations"], &summary["retries"]), (&json!(3), &json!(2)));
-    assert!(ended.stderr.contains("attempt 2 of a batch of 2 failed: ValueError: not yet"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("attempt 2 of a batch of 2 failed: ValueError: not yet"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -80,7 +88,14 @@ def handle(event, number):
 
 #[test]
 fn every_row_of_the_answer_table_means_what_it_means_on_lambda() {
-    let done = ["null", "\"\"", "[]", "{}", r#"{"batchItemFailures":null}"#, r#"{"batchItemFailures":[]}"#];
+    let done = [
+        "null",
+        "\"\"",
+        "[]",
+        "{}",
+        r#"{"batchItemFailures":null}"#,
+        r#"{"batchItemFailures":[]}"#,
+    ];
     let failed = [
         r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#,
         r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#,
@@ -91,7 +106,8 @@ fn every_row_of_the_answer_table_means_what_it_means_on_lambda() {
     ];
     for (answers, invocations) in [(&done[..], 1), (&failed[..], 2)] {
         // A batch of two for each answer; a failed one is answered well when it comes again.
-        let records: Vec<String> = (0..answers.len() * 2).map(|number| number.to_string()).collect();
+        let records: Vec<String> =
+            (0..answers.len() * 2).map(|number| number.to_string()).collect();
         let records: Vec<&str> = records.iter().map(String::as_str).collect();
         let answers_json = serde_json::to_string(answers).unwrap();
         let source = format!(
@@ -101,12 +117,18 @@ def handle(event, number):
     again = logged().count(data(event)) > 1
     return 'null' if again else answers[int(data(event)[0]) // 2]"
         );
-        let local =
-            Local::function(&source).records(&records).with(&["--batch-size", "2", "--maximum-retry-attempts", "5"]);
+        let local = Local::function(&source).records(&records).with(&[
+            "--batch-size",
+            "2",
+            "--maximum-retry-attempts",
+            "5",
+        ]);
         let (summary, ended) = local.summary();
         assert_eq!(summary["succeeded"], records.len(), "{ended:#?}");
-        let expected: Vec<Vec<&str>> =
-            records.chunks(2).flat_map(|batch| std::iter::repeat_n(batch.to_vec(), invocations)).collect();
+        let expected: Vec<Vec<&str>> = records
+            .chunks(2)
+            .flat_map(|batch| std::iter::repeat_n(batch.to_vec(), invocations))
+            .collect();
         assert_eq!(ended.invocations, expected);
     }
 }
@@ -119,7 +141,8 @@ fn attempts_start_anew_when_the_checkpoint_moves() {
         .with(&["--batch-size", "3", "--maximum-retry-attempts", "3"]);
     let (summary, ended) = local.summary();
     assert_eq!(ended.code, Some(1), "a discarded record fails the run");
-    let deliveries = ended.invocations.iter().filter(|batch| batch.contains(&"6".to_owned())).count();
+    let deliveries =
+        ended.invocations.iter().filter(|batch| batch.contains(&"6".to_owned())).count();
     assert_eq!(deliveries, 5);
     assert_eq!((&summary["succeeded"], &summary["discarded"]), (&json!(5), &json!(1)));
     assert!(ended.stderr.contains("RetryAttemptsExhausted after 4 attempts"), "{}", ended.stderr);
@@ -148,8 +171,16 @@ def handle(event, number):
     assert_eq!(ended.invocations, [["a", "b"], ["a", "b"], ["a", "b"]]);
     assert!(ended.stderr.contains("going down\n"), "{}", ended.stderr);
     assert!(ended.stderr.contains("ended before it answered (exit status: 3)"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("no answer within the function's timeout of 1 s"), "{}", ended.stderr);
-    assert_eq!(fs::read_to_string(&ids).unwrap().lines().count(), 6, "three processes with a child each");
+    assert!(
+        ended.stderr.contains("no answer within the function's timeout of 1 s"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(
+        fs::read_to_string(&ids).unwrap().lines().count(),
+        6,
+        "three processes with a child each"
+    );
     assert_gone(&ids);
 }
 
@@ -160,7 +191,8 @@ def init():
     print('init', flush=True)
 def handle(event, number):
     return 'null'";
-    let ended = Local::function(source).records(&["a", "b", "c"]).with(&["--batch-size", "1"]).run();
+    let ended =
+        Local::function(source).records(&["a", "b", "c"]).with(&["--batch-size", "1"]).run();
     assert_eq!(ended.stderr.matches("init").count(), 1, "{}", ended.stderr);
     assert_eq!(ended.invocations.len(), 3);
 }
@@ -171,14 +203,18 @@ fn a_process_that_ends_after_its_answer_is_replaced_and_nothing_is_sent_twice() 
 def handle(event, number):
     call('POST', 'invocation/' + request_id + '/response', 'null')
     os._exit(0)";
-    let (summary, ended) = Local::function(source).records(&["a", "b", "c"]).with(&["--batch-size", "1"]).summary();
+    let (summary, ended) =
+        Local::function(source).records(&["a", "b", "c"]).with(&["--batch-size", "1"]).summary();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!((&summary["invocations"], &summary["retries"]), (&json!(3), &json!(0)));
 }
 
 #[test]
 fn a_function_that_never_starts_ends_the_run_with_its_output() {
-    let ended = Local::script("#!/bin/sh\necho no such model >&2\nexit 7\n").records(&["a"]).with(&["--quiet"]).run();
+    let ended = Local::script("#!/bin/sh\necho no such model >&2\nexit 7\n")
+        .records(&["a"])
+        .with(&["--quiet"])
+        .run();
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(ended.stderr.contains("exit status: 7), 3 times in a row"), "{}", ended.stderr);
     assert!(ended.stderr.contains("| no such model"), "{}", ended.stderr);
@@ -193,7 +229,11 @@ def init():
     sys.exit(1)";
     let ended = Local::function(source).records(&["a"]).run();
     assert_eq!(ended.code, Some(1), "{ended:#?}");
-    assert!(ended.stderr.contains("init failed: Config: no bucket, 3 times in a row"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("init failed: Config: no bucket, 3 times in a row"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -234,7 +274,9 @@ fn standard_input_is_read_to_its_end() {
 fn a_live_pipe_is_followed() {
     let local = Local::function(SUCCEED).stdin("a\n").with(&["--output", "json"]);
     let (mut child, stdin) = local.spawn_with_open_stdin();
-    wait_until("the first record is delivered", || fs::read_to_string(local.log()).is_ok_and(|log| log == "[\"a\"]\n"));
+    wait_until("the first record is delivered", || {
+        fs::read_to_string(local.log()).is_ok_and(|log| log == "[\"a\"]\n")
+    });
     let mut stdin = stdin.unwrap();
     stdin.write_all(b"b\n").unwrap();
     wait_until("the second record is delivered", || {
@@ -264,19 +306,29 @@ def handle(event, number):
     let records: Vec<String> = (0..40).map(|number| format!("[{},{number}]", number % 5)).collect();
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
     let local = Local::function(source).records(&records);
-    let (summary, ended) =
-        local.with(&["--parallelization-factor", "4", "--batch-size", "2", "--partition-key", "/0"]).summary();
+    let (summary, ended) = local
+        .with(&["--parallelization-factor", "4", "--batch-size", "2", "--partition-key", "/0"])
+        .summary();
     assert_eq!(summary["succeeded"], 40, "{ended:#?}");
-    let mut processes: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("process ")).collect();
+    let mut processes: Vec<&str> =
+        ended.stderr.lines().filter(|line| line.starts_with("process ")).collect();
     processes.sort_unstable();
     processes.dedup();
     assert!((2..=4).contains(&processes.len()), "{processes:?}");
     for key in 0..5 {
-        let of_key: Vec<&String> =
-            ended.invocations.iter().flatten().filter(|line| line.starts_with(&format!("[{key},"))).collect();
-        let expected: Vec<&&str> = records.iter().filter(|line| line.starts_with(&format!("[{key},"))).collect();
+        let of_key: Vec<&String> = ended
+            .invocations
+            .iter()
+            .flatten()
+            .filter(|line| line.starts_with(&format!("[{key},")))
+            .collect();
+        let expected: Vec<&&str> =
+            records.iter().filter(|line| line.starts_with(&format!("[{key},"))).collect();
         assert_eq!(of_key.len(), expected.len());
-        assert!(of_key.iter().zip(expected).all(|(delivered, expected)| delivered == expected), "{of_key:?}");
+        assert!(
+            of_key.iter().zip(expected).all(|(delivered, expected)| delivered == expected),
+            "{of_key:?}"
+        );
     }
 }
 
@@ -290,8 +342,15 @@ def handle(event, number):
     return 'null'"#;
     let local = || Local::function(source).records(&["a", "b", "c"]).with(&["--batch-size", "2"]);
     let (summary, ended) = local().summary();
-    assert_eq!(summary["metrics"]["Alerts"], json!({ "total": 3, "count": 2, "maximum": 2, "unit": "Count" }));
-    assert!(ended.stderr.contains("a line\n") && !ended.stderr.contains("_aws"), "{}", ended.stderr);
+    assert_eq!(
+        summary["metrics"]["Alerts"],
+        json!({ "total": 3, "count": 2, "maximum": 2, "unit": "Count" })
+    );
+    assert!(
+        ended.stderr.contains("a line\n") && !ended.stderr.contains("_aws"),
+        "{}",
+        ended.stderr
+    );
     let quiet = local().with(&["--quiet"]).run();
     assert_eq!(quiet.stderr, "");
     assert!(quiet.stdout.contains(" 3 Alerts\n"), "{}", quiet.stdout);
@@ -344,19 +403,22 @@ def handle(event, number):
         assert_eq!(variables[name], Value::Null, "{name}");
     }
     let folder = ended.stderr.lines().find_map(|line| line.strip_prefix("folder ")).unwrap();
-    assert!(folder.ends_with(" []") && folder.contains("streambot-local-"), "no .env is near: {folder}");
+    assert!(
+        folder.ends_with(" []") && folder.contains("streambot-local-"),
+        "no .env is near: {folder}"
+    );
     assert_eq!(folder.split(' ').next(), variables["LAMBDA_TASK_ROOT"].as_str());
 }
 
 #[test]
 fn an_event_is_sent_as_it_is_and_its_answer_printed() {
-    let event =
-        r#"{"Records":[{"kinesis":{"data":"aGVsbG8=","sequenceNumber":"1"},  "eventName":"aws:kinesis:record"}]}"#;
+    let event = r#"{"Records":[{"kinesis":{"data":"aGVsbG8=","sequenceNumber":"1"},  "eventName":"aws:kinesis:record"}]}"#;
     let source = "
 def handle(event, number):
     print('got', body.decode(), flush=True)
     return failures(event, 'hello')";
-    let local = || Local::function(source).file("event.json", event).with(&["--event", "event.json"]);
+    let local =
+        || Local::function(source).file("event.json", event).with(&["--event", "event.json"]);
     let ended = local().run();
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     assert_eq!(ended.stdout, "{\"batchItemFailures\": [{\"itemIdentifier\": \"1\"}]}\n");
@@ -379,10 +441,18 @@ fn bad_input_is_named_with_its_file_and_line() {
     let with_text = |text: &str| Local::function(SUCCEED).records_text(text);
     let long = "x".repeat(1024 * 1024 + 1);
     for (local, code, expected) in [
-        (Local::function(SUCCEED).with(&["--records", "nowhere.ndjson"]), 2, "opening the records in nowhere.ndjson"),
+        (
+            Local::function(SUCCEED).with(&["--records", "nowhere.ndjson"]),
+            2,
+            "opening the records in nowhere.ndjson",
+        ),
         (Local::function(SUCCEED).with(&["--records", "."]), 2, ". is a folder"),
         (with_text("a\n\nb\n"), 1, "line 2 of records.ndjson is empty"),
-        (with_text(&format!("a\n{long}\n")), 1, "line 2 of records.ndjson is longer than 1048576 bytes"),
+        (
+            with_text(&format!("a\n{long}\n")),
+            1,
+            "line 2 of records.ndjson is longer than 1048576 bytes",
+        ),
         (
             with_text("{\"net\":1}\n{\"nut\":2}\n").with(&["--partition-key", "/net"]),
             1,
@@ -409,16 +479,22 @@ fn the_records_before_a_bad_line_are_delivered() {
 #[test]
 fn an_executable_that_cannot_be_run_is_named() {
     let local = Local::function(SUCCEED).records(&["a"]);
-    fs::set_permissions(local.folder.path().join("bootstrap"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(local.folder.path().join("bootstrap"), fs::Permissions::from_mode(0o644))
+        .unwrap();
     let ended = local.run();
     assert_eq!(ended.code, Some(2), "{ended:#?}");
-    assert!(ended.stderr.contains("it is not executable") && ended.stderr.contains("chmod +x"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("it is not executable") && ended.stderr.contains("chmod +x"),
+        "{}",
+        ended.stderr
+    );
 
     let ended = Local::script("no program").records(&["a"]).run();
     assert_eq!(ended.code, Some(1), "{ended:#?}");
     assert!(ended.stderr.contains("starting the function's process"), "{}", ended.stderr);
 
-    let missing = Local::function(SUCCEED).records(&["a"]).with(&["--package", "nothing-of-this-name"]);
+    let missing =
+        Local::function(SUCCEED).records(&["a"]).with(&["--package", "nothing-of-this-name"]);
     assert_eq!(missing.run().code, Some(2));
 }
 
@@ -429,7 +505,11 @@ fn interrupted(source: &str, signals: usize) -> (Local, Output) {
 }
 
 /// A function and its child, which go on for long, interrupted in the first invocation.
-fn interrupt(source: &str, prepare: impl FnOnce(Local) -> Local, signals: usize) -> (Local, Output) {
+fn interrupt(
+    source: &str,
+    prepare: impl FnOnce(Local) -> Local,
+    signals: usize,
+) -> (Local, Output) {
     let source = format!(
         "
 import subprocess
@@ -441,7 +521,9 @@ def init():
     );
     let local = prepare(Local::function(&source));
     let mut child = local.spawn();
-    wait_until("the first invocation has begun", || fs::read_to_string(local.log()).is_ok_and(|log| !log.is_empty()));
+    wait_until("the first invocation has begun", || {
+        fs::read_to_string(local.log()).is_ok_and(|log| !log.is_empty())
+    });
     let process = Pid::from_child(&child);
     let mut told = BufReader::new(child.stderr.take().unwrap());
     for _ in 0..signals {
@@ -479,7 +561,9 @@ fn a_second_interrupt_ends_what_is_in_flight() {
 
 #[test]
 fn an_interrupt_while_a_single_event_is_sent_leaves_no_process_behind() {
-    let prepare = |local: Local| local.file("event.json", "{\"Records\":[]}").with(&["--event", "event.json"]);
+    let prepare = |local: Local| {
+        local.file("event.json", "{\"Records\":[]}").with(&["--event", "event.json"])
+    };
     let (local, output) = interrupt("\ndef handle(event, number): time.sleep(600)", prepare, 1);
     assert_eq!(output.status.code(), Some(1));
     assert_gone(&local.folder.path().join("log.ids"));

@@ -1,4 +1,5 @@
-//! The example service under `streambot-deploy local`, built by it, on the records that lie beside it.
+//! The example service under `streambot-deploy local`, built by it, on the records that lie beside
+//! it.
 
 #![allow(clippy::unwrap_used)]
 

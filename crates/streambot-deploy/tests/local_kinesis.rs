@@ -1,4 +1,5 @@
-//! Drives `streambot-deploy local --stream` against a Kinesis in memory, and judges it by its journal.
+//! Drives `streambot-deploy local --stream` against a Kinesis in memory, and judges it by its
+//! journal.
 
 mod support;
 
@@ -25,26 +26,38 @@ fn small(count: usize) -> Vec<(String, String)> {
 
 /// Nothing is lost, and the records of each key are done in the order in which they were put.
 fn assert_done_in_order(journal: &Journal, put: &[Put]) {
-    let key_of: HashMap<&str, &str> = put.iter().map(|put| (put.sequence_number.as_str(), put.key.as_str())).collect();
+    let key_of: HashMap<&str, &str> =
+        put.iter().map(|put| (put.sequence_number.as_str(), put.key.as_str())).collect();
     assert_eq!(journal.done.len(), put.len(), "every record is done");
     for key in put.iter().map(|put| put.key.as_str()).collect::<HashSet<_>>() {
-        let done: Vec<&str> =
-            journal.done.iter().map(String::as_str).filter(|number| key_of.get(number) == Some(&key)).collect();
-        let expected: Vec<&str> =
-            put.iter().filter(|put| put.key == key).map(|put| put.sequence_number.as_str()).collect();
+        let done: Vec<&str> = journal
+            .done
+            .iter()
+            .map(String::as_str)
+            .filter(|number| key_of.get(number) == Some(&key))
+            .collect();
+        let expected: Vec<&str> = put
+            .iter()
+            .filter(|put| put.key == key)
+            .map(|put| put.sequence_number.as_str())
+            .collect();
         assert_eq!(done, expected, "the records of {key}");
     }
 }
 
 /// The place in the journal of the last checkpoint of a shard.
 fn last_checkpoint(journal: &Journal, shard: &str) -> Option<usize> {
-    journal.events.iter().rposition(|event| event["event"] == "checkpoint" && event["shard"] == shard)
+    journal
+        .events
+        .iter()
+        .rposition(|event| event["event"] == "checkpoint" && event["shard"] == shard)
 }
 
-/// "Resharding: children are read only after their parent is done." The shards of the stream split and merge while they are
-/// read and the function crashes, is throttled and hangs.
+/// "Resharding: children are read only after their parent is done." The shards of the stream split
+/// and merge while they are read and the function crashes, is throttled and hangs.
 #[tokio::test]
-async fn a_stream_that_splits_and_merges_is_read_whole_and_in_the_order_of_its_keys() -> Result<()> {
+async fn a_stream_that_splits_and_merges_is_read_whole_and_in_the_order_of_its_keys() -> Result<()>
+{
     let server = Server::kinesis()?;
     let stream = Stream::create(&server, "quakes", 4).await?;
     let quakes = earthquakes()?;
@@ -80,18 +93,25 @@ async fn a_stream_that_splits_and_merges_is_read_whole_and_in_the_order_of_its_k
     assert_done_in_order(&journal, &put);
     assert_eq!(journal.events[0]["event"], "start");
     assert_eq!(journal.events[0]["shards"].as_array().map(Vec::len), Some(4));
-    let failed = journal.of("outcome", None).iter().filter(|outcome| outcome["result"] != "success").count();
+    let failed =
+        journal.of("outcome", None).iter().filter(|outcome| outcome["result"] != "success").count();
     assert!(failed > 0, "there was chaos");
     assert!(journal.of("discard", None).is_empty());
     let parents: [(usize, &[usize]); 3] = [(4, &[0]), (5, &[0]), (6, &[2, 3])];
     let mut read = 0;
     for (child, parents) in parents {
         let child = format!("shardId-{child:012}");
-        let first = journal.events.iter().position(|event| event["event"] == "invoke" && event["shard"] == *child);
+        let first = journal
+            .events
+            .iter()
+            .position(|event| event["event"] == "invoke" && event["shard"] == *child);
         read += usize::from(first.is_some());
         for parent in parents {
             let last = last_checkpoint(&journal, &format!("shardId-{parent:012}"));
-            assert!(first.is_none_or(|first| last.is_none_or(|last| last < first)), "{child} came before its parent");
+            assert!(
+                first.is_none_or(|first| last.is_none_or(|last| last < first)),
+                "{child} came before its parent"
+            );
         }
     }
     assert!(read > 0, "a child had records");
@@ -99,7 +119,8 @@ async fn a_stream_that_splits_and_merges_is_read_whole_and_in_the_order_of_its_k
 }
 
 #[tokio::test]
-async fn a_run_until_the_tip_ends_there_and_tells_the_streams_own_numbers_and_names() -> Result<()> {
+async fn a_run_until_the_tip_ends_there_and_tells_the_streams_own_numbers_and_names() -> Result<()>
+{
     let server = Server::kinesis()?;
     let stream = Stream::create(&server, "quakes", 2).await?;
     let mut put = stream.put(&small(50)).await?;
@@ -107,16 +128,25 @@ async fn a_run_until_the_tip_ends_there_and_tells_the_streams_own_numbers_and_na
     put.extend(stream.put(&small(50)).await?);
     let (runs, url) = (Runs::new()?, server.url());
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/quakes";
-    let (code, said, summary) = runs.run(&["--stream", arn, "--endpoint-url", &url, "--until-caught-up"])?;
+    let (code, said, summary) =
+        runs.run(&["--stream", arn, "--endpoint-url", &url, "--until-caught-up"])?;
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(summary["succeeded"], 100);
     let journal = runs.journal()?;
     assert_done_in_order(&journal, &put);
-    let shards: Vec<_> = summary["shards"].as_array().context("shards")?.iter().map(|shard| &shard["shard"]).collect();
+    let shards: Vec<_> = summary["shards"]
+        .as_array()
+        .context("shards")?
+        .iter()
+        .map(|shard| &shard["shard"])
+        .collect();
     assert_eq!(shards, ["shardId-000000000000", "shardId-000000000001", "shardId-000000000002"]);
     let child = journal.events.iter().position(|event| event["shard"] == "shardId-000000000002");
     for parent in ["shardId-000000000000", "shardId-000000000001"] {
-        assert!(last_checkpoint(&journal, parent) < child, "{parent} is done before its child is read");
+        assert!(
+            last_checkpoint(&journal, parent) < child,
+            "{parent} is done before its child is read"
+        );
     }
     Ok(())
 }
@@ -133,7 +163,13 @@ async fn a_stream_is_read_from_the_starting_position() -> Result<()> {
     let put = stream.put(&small(2)).await?;
     let (runs, url) = (Runs::new()?, server.url());
     let common = ["--stream", "quakes", "--endpoint-url", &url, "--region", "us-east-1"];
-    let at = ["--starting-position", "AT_TIMESTAMP", "--starting-position-timestamp", &time, "--until-caught-up"];
+    let at = [
+        "--starting-position",
+        "AT_TIMESTAMP",
+        "--starting-position-timestamp",
+        &time,
+        "--until-caught-up",
+    ];
     let (code, said, _) = runs.run(&[&common[..], &at[..]].concat())?;
     assert_eq!(code, Some(0), "{said}");
     assert_done_in_order(&runs.journal()?, &put);
@@ -151,11 +187,13 @@ async fn a_stream_is_read_from_the_starting_position() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_expired_iterator_is_renewed_after_the_last_record_and_a_throttle_is_waited_out() -> Result<()> {
+async fn an_expired_iterator_is_renewed_after_the_last_record_and_a_throttle_is_waited_out()
+-> Result<()> {
     let server = Server::kinesis()?;
     let stream = Stream::create(&server, "quakes", 1).await?;
     let mut put = stream.put(&small(3)).await?;
-    let faults = [None, Some("ProvisionedThroughputExceededException"), Some("ExpiredIteratorException")];
+    let faults =
+        [None, Some("ProvisionedThroughputExceededException"), Some("ExpiredIteratorException")];
     let proxy = Faults::before(&server, &faults)?;
     let (runs, url) = (Runs::new()?, proxy.url());
     let mut run = runs.start(&["--stream", "quakes", "--endpoint-url", &url])?;
@@ -176,7 +214,8 @@ async fn an_expired_iterator_is_renewed_after_the_last_record_and_a_throttle_is_
 #[test]
 fn a_stream_that_is_not_there_is_named() -> Result<()> {
     let server = Server::kinesis()?;
-    let (code, said, _) = Runs::new()?.run(&["--stream", "nowhere", "--endpoint-url", &server.url()])?;
+    let (code, said, _) =
+        Runs::new()?.run(&["--stream", "nowhere", "--endpoint-url", &server.url()])?;
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("there is no stream `nowhere` in us-east-1"), "{said}");
     Ok(())

@@ -1,4 +1,5 @@
-//! `streambot-deploy local` with a function in another language: Python on AWS's own runtime client, with Powertools.
+//! `streambot-deploy local` with a function in another language: Python on AWS's own runtime
+//! client, with Powertools.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +12,8 @@ use serde_json::Value;
 
 use local::{Ended, Local, tool};
 
-/// A batch processor as Powertools documents it, which fails on `once` the first time and on `always` every time.
+/// A batch processor as Powertools documents it, which fails on `once` the first time and on
+/// `always` every time.
 const APP: &str = r#"
 import json, os
 from aws_lambda_powertools import Logger
@@ -40,10 +42,14 @@ def handler(event, context):
 
 /// A run of the Python function on records with these words, in batches of up to four.
 fn run(words: &[&str], arguments: &[&str]) -> Ended {
-    let local = Local::function("").records(words.iter().map(|word| format!("{{\"word\":\"{word}\"}}")));
+    let local =
+        Local::function("").records(words.iter().map(|word| format!("{{\"word\":\"{word}\"}}")));
     let python = tool("python/peers/bin/python");
     let folder = local.folder.path().display();
-    let bootstrap = format!("#!/bin/sh\nPYTHONPATH={folder} exec {} -m awslambdaric app.handler\n", python.display());
+    let bootstrap = format!(
+        "#!/bin/sh\nPYTHONPATH={folder} exec {} -m awslambdaric app.handler\n",
+        python.display()
+    );
     fs::write(local.path("bootstrap"), bootstrap).unwrap();
     fs::write(local.path("app.py"), APP).unwrap();
     local.with(&["--batch-size", "4", "--output", "json"]).with(arguments).run()
@@ -68,12 +74,16 @@ fn a_python_function_reports_a_partial_failure_and_gets_the_rest_again() {
     assert!(ended.stderr.contains("\"message\":\"handling\""), "{}", ended.stderr);
 }
 
-/// Powertools raises an error where every record of a batch failed; that is the function's error, and discarded in the end.
+/// Powertools raises an error where every record of a batch failed; that is the function's error,
+/// and discarded in the end.
 #[test]
 fn a_python_function_that_fails_on_all_of_a_batch_ends_in_a_discard() {
     let ended = run(&["a", "always"], &["--maximum-retry-attempts", "1"]);
     assert_eq!(ended.code, Some(1), "{ended:#?}");
-    assert_eq!(data(&ended), [&["a", "always"][..], &["always"], &["always"]].map(|words| Value::from(words.to_vec())));
+    assert_eq!(
+        data(&ended),
+        [&["a", "always"][..], &["always"], &["always"]].map(|words| Value::from(words.to_vec()))
+    );
     assert_eq!(ended.summary()["discarded"], 1);
     assert!(ended.stderr.contains("BatchProcessingError"), "{}", ended.stderr);
     assert!(ended.stderr.contains("RetryAttemptsExhausted after 2 attempts"), "{}", ended.stderr);

@@ -10,7 +10,8 @@ use std::process::Command;
 
 use local::Local;
 
-/// A function that emits metrics, one of them with a name that would end a script, and that never gets over one record.
+/// A function that emits metrics, one of them with a name that would end a script, and that never
+/// gets over one record.
 const HANDLER: &str = r#"
 def handle(records):
     names = ["Alerts", "</script><b id=injected>"]
@@ -40,9 +41,13 @@ fn open_in_browser(page: &Path) -> (String, String) {
 
 /// How many pieces of data a plot shows.
 fn marks(page: &str, plot: &str) -> usize {
-    let figure = page.split(&format!("<figure id=\"{plot}\"")).nth(1).unwrap_or_else(|| panic!("no figure {plot}"));
+    let figure = page
+        .split(&format!("<figure id=\"{plot}\""))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no figure {plot}"));
     let drawn = figure.split('>').next().unwrap();
-    let marks = drawn.split("data-marks=\"").nth(1).unwrap_or_else(|| panic!("{plot} was not drawn"));
+    let marks =
+        drawn.split("data-marks=\"").nth(1).unwrap_or_else(|| panic!("{plot} was not drawn"));
     marks.split('"').next().unwrap().parse().unwrap()
 }
 
@@ -53,9 +58,13 @@ fn assert_no_console_message(log: &str) {
 
 #[test]
 fn the_report_of_a_chaotic_run_draws_every_plot_in_a_browser_without_an_error() {
-    let records = (0..400).map(|number| if number == 123 { "poison".to_owned() } else { format!("[{}]", number % 31) });
-    let run =
-        Local::function(HANDLER).records(records).with(&["--shards", "3", "--parallelization-factor", "2"]).with(&[
+    let records = (0..400).map(|number| {
+        if number == 123 { "poison".to_owned() } else { format!("[{}]", number % 31) }
+    });
+    let run = Local::function(HANDLER)
+        .records(records)
+        .with(&["--shards", "3", "--parallelization-factor", "2"])
+        .with(&[
             "--batch-size",
             "7",
             "--maximum-retry-attempts",
@@ -73,15 +82,24 @@ fn the_report_of_a_chaotic_run_draws_every_plot_in_a_browser_without_an_error() 
     let (page, log) = open_in_browser(&run.path("report.html"));
     assert_no_console_message(&log);
     assert!(page.contains("data-drawn=\"true\""), "its script came to its end");
-    for plot in
-        ["timeline", "rate", "histogram", "durations", "failures", "discards", "metric-0", "metric-1", "metric-2"]
-    {
+    for plot in [
+        "timeline",
+        "rate",
+        "histogram",
+        "durations",
+        "failures",
+        "discards",
+        "metric-0",
+        "metric-1",
+        "metric-2",
+    ] {
         assert!(marks(&page, plot) > 0, "{plot}");
     }
     assert!(marks(&page, "timeline") > 60, "a bar for each invocation");
     assert!(marks(&page, "histogram") > 1);
     assert!(page.contains("Every record is accounted for: nothing was lost."));
-    let titles: Vec<&str> = page.split("<h3>").skip(1).filter_map(|title| title.split("</h3>").next()).collect();
+    let titles: Vec<&str> =
+        page.split("<h3>").skip(1).filter_map(|title| title.split("</h3>").next()).collect();
     assert_eq!(titles, ["&lt;/script&gt;&lt;b id=injected&gt;", "Alerts", "Latency"]);
     assert!(!page.contains("<b id="), "a name is text, whatever it holds");
 }
@@ -108,7 +126,10 @@ fn the_report_of_a_run_without_records_says_so_in_words() {
 
 #[test]
 fn a_report_that_cannot_be_written_is_named() {
-    let ended = Local::function("").records(["a".to_owned()]).with(&["--report", "nowhere/report.html"]).run();
+    let ended = Local::function("")
+        .records(["a".to_owned()])
+        .with(&["--report", "nowhere/report.html"])
+        .run();
     assert_ne!(ended.code, Some(0));
     assert!(ended.stderr.contains("report nowhere/report.html"), "{}", ended.stderr);
 }

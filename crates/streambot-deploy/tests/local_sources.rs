@@ -1,4 +1,5 @@
-//! What comes into `streambot-deploy local` from a file or a pipe, and where it tells of what it gives up.
+//! What comes into `streambot-deploy local` from a file or a pipe, and where it tells of what it
+//! gives up.
 
 mod support;
 
@@ -12,12 +13,21 @@ use support::journal::Runs;
 use support::{REGION, Server, workspace};
 
 /// A run in which one of three records is given up after its one retry; `on_failure` is told.
-fn run_with_discard(on_failure: &str, server: Option<&Server>) -> Result<(Runs, Option<i32>, String)> {
+fn run_with_discard(
+    on_failure: &str,
+    server: Option<&Server>,
+) -> Result<(Runs, Option<i32>, String)> {
     let runs = Runs::new()?;
     runs.records("one\ntwo\nbad\n")?;
     let url = server.map(Server::url).unwrap_or_default();
-    let mut arguments =
-        vec!["--records", "records.ndjson", "--maximum-retry-attempts", "1", "--on-failure", on_failure];
+    let mut arguments = vec![
+        "--records",
+        "records.ndjson",
+        "--maximum-retry-attempts",
+        "1",
+        "--on-failure",
+        on_failure,
+    ];
     if server.is_some() {
         arguments.extend(["--endpoint-url", &url, "--region", REGION]);
     }
@@ -32,7 +42,8 @@ fn assert_is_recorded_body(body: &str, has_payload: bool) -> Result<Value> {
     let batch = &value["KinesisBatchInfo"];
     let text = |value: &Value| value.as_str().map(str::to_owned).context("it is a text");
     let (first, last) = (text(&batch["startSequenceNumber"])?, text(&batch["endSequenceNumber"])?);
-    let payload = if has_payload { format!(",\"payload\":{}", value["payload"]) } else { String::new() };
+    let payload =
+        if has_payload { format!(",\"payload\":{}", value["payload"]) } else { String::new() };
     let expected = format!(
         concat!(
             r#"{{"requestContext":{{"requestId":{},"functionArn":"arn:aws:lambda:us-east-1:000000000000:function:"#,
@@ -55,7 +66,11 @@ fn assert_is_recorded_body(body: &str, has_payload: bool) -> Result<Value> {
     assert_eq!(first, last);
     for time in [&value["timestamp"], &batch["approximateArrivalOfFirstRecord"]] {
         let time = text(time)?;
-        assert!(time.parse::<jiff::Timestamp>().is_ok() && time.len() == "2026-11-22T18:00:00.000Z".len(), "{time}");
+        assert!(
+            time.parse::<jiff::Timestamp>().is_ok()
+                && time.len() == "2026-11-22T18:00:00.000Z".len(),
+            "{time}"
+        );
     }
     if has_payload {
         let event: Value = serde_json::from_str(&text(&value["payload"])?)?;
@@ -76,8 +91,13 @@ fn a_file_is_told_of_a_discard_with_its_payload_and_so_is_the_journal_without() 
     let discards = journal.of("discard", None);
     assert_eq!(discards.len(), 1);
     assert_eq!(discards[0]["requestContext"], body["requestContext"]);
-    let invoked: Vec<_> = journal.of("invoke", None).iter().map(|invoke| invoke["request_id"].clone()).collect();
-    assert_eq!(invoked.last(), Some(&body["requestContext"]["requestId"]), "the last attempt is named");
+    let invoked: Vec<_> =
+        journal.of("invoke", None).iter().map(|invoke| invoke["request_id"].clone()).collect();
+    assert_eq!(
+        invoked.last(),
+        Some(&body["requestContext"]["requestId"]),
+        "the last attempt is named"
+    );
     Ok(())
 }
 
@@ -86,8 +106,15 @@ async fn a_queue_a_topic_and_a_bucket_are_told_as_lambda_tells_them() -> Result<
     let server = Server::moto()?;
     let config = server.config(REGION).await;
     let queues = aws_sdk_sqs::Client::new(&config);
-    let url = queues.create_queue().queue_name("lost").send().await?.queue_url.context("a queue has a URL")?;
-    let asked = queues.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
+    let url = queues
+        .create_queue()
+        .queue_name("lost")
+        .send()
+        .await?
+        .queue_url
+        .context("a queue has a URL")?;
+    let asked =
+        queues.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn);
     let attributes = asked.send().await?.attributes.unwrap_or_default();
     let queue = attributes.get(&QueueAttributeName::QueueArn).context("a queue has an ARN")?;
     let message = async || -> Result<String> {
@@ -103,7 +130,8 @@ async fn a_queue_a_topic_and_a_bucket_are_told_as_lambda_tells_them() -> Result<
     assert_is_recorded_body(&message().await?, false)?;
 
     let topics = aws_sdk_sns::Client::new(&config);
-    let topic = topics.create_topic().name("lost").send().await?.topic_arn.context("a topic has an ARN")?;
+    let topic =
+        topics.create_topic().name("lost").send().await?.topic_arn.context("a topic has an ARN")?;
     topics.subscribe().topic_arn(&topic).protocol("sqs").endpoint(queue).send().await?;
     let (_, _, said) = run_with_discard(&topic, Some(&server))?;
     let notice: Value = serde_json::from_str(&message().await.context(said)?)?;
@@ -140,9 +168,11 @@ fn a_destination_that_cannot_be_told_ends_the_run() -> Result<()> {
     assert_eq!(code, Some(2));
     assert!(said.contains("is no SQS queue, SNS topic or S3 bucket"), "{said}");
     let server = Server::moto()?;
-    for missing in
-        ["arn:aws:sqs:us-east-1:123456789012:nowhere", "arn:aws:sns:us-east-1:123456789012:nowhere", "s3://nowhere"]
-    {
+    for missing in [
+        "arn:aws:sqs:us-east-1:123456789012:nowhere",
+        "arn:aws:sns:us-east-1:123456789012:nowhere",
+        "s3://nowhere",
+    ] {
         let (_, code, said) = run_with_discard(missing, Some(&server))?;
         assert_eq!(code, Some(3), "{missing}: {said}");
         assert!(said.contains("nowhere for discards: there is none"), "{said}");
@@ -154,24 +184,48 @@ fn a_destination_that_cannot_be_told_ends_the_run() -> Result<()> {
 #[test]
 fn a_destination_that_only_the_manifest_names_is_left_alone_and_said_so() -> Result<()> {
     let service = support::Service::at("quakes", "http://127.0.0.1:9".to_owned())?;
-    service.settings("[package.metadata.streambot.event-source]\non-failure = \"arn:aws:sqs:us-east-1:1:lost\"")?;
+    service.settings(
+        "[package.metadata.streambot.event-source]\non-failure = \"arn:aws:sqs:us-east-1:1:lost\"",
+    )?;
     let manifest = service.path("Cargo.toml").display().to_string();
     let runs = Runs::new()?;
     runs.records("bad\n")?;
-    let arguments = ["--manifest-path", &manifest, "--records", "records.ndjson", "--maximum-retry-attempts", "0"];
+    let arguments = [
+        "--manifest-path",
+        &manifest,
+        "--records",
+        "records.ndjson",
+        "--maximum-retry-attempts",
+        "0",
+    ];
     let (code, said, _) = runs.run(&arguments)?;
     assert_eq!(code, Some(1), "{said}");
-    assert_eq!(said.matches("discarded records are not sent to arn:aws:sqs:us-east-1:1:lost").count(), 1, "{said}");
+    assert_eq!(
+        said.matches("discarded records are not sent to arn:aws:sqs:us-east-1:1:lost").count(),
+        1,
+        "{said}"
+    );
     assert!(said.contains("--on-failure"), "{said}");
     Ok(())
 }
 
-/// Aggregated records reach the function packed, and the runtime unpacks them: the example counts as it does without.
+/// Aggregated records reach the function packed, and the runtime unpacks them: the example counts
+/// as it does without.
 #[test]
 fn the_example_counts_the_same_alerts_in_aggregated_records() -> Result<()> {
     let example = workspace().join("example");
     let output = Command::new(env!("CARGO_BIN_EXE_streambot-deploy"))
-        .args(["local", "--quiet", "--partition-key", "/net", "--shards", "4", "--output", "json", "--aggregate=50"])
+        .args([
+            "local",
+            "--quiet",
+            "--partition-key",
+            "/net",
+            "--shards",
+            "4",
+            "--output",
+            "json",
+            "--aggregate=50",
+        ])
         .arg("--manifest-path")
         .arg(example.join("Cargo.toml"))
         .arg("--records")
@@ -196,7 +250,9 @@ fn records_are_fed_at_the_rate_that_is_asked_for() -> Result<()> {
     assert!(started.elapsed() >= Duration::from_secs(1), "the last one was due after a second");
     let journal = runs.journal()?;
     let invokes = journal.of("invoke", None);
-    let at = |invoke: Option<&&Value>| invoke.and_then(|invoke| invoke["at_ms"].as_u64()).unwrap_or_default();
+    let at = |invoke: Option<&&Value>| {
+        invoke.and_then(|invoke| invoke["at_ms"].as_u64()).unwrap_or_default()
+    };
     assert!(at(invokes.last()) - at(invokes.first()) >= 500, "they did not come at once");
     Ok(())
 }
@@ -222,7 +278,11 @@ fn bad_input_and_output_is_named() -> Result<()> {
     std::fs::write(runs.path("binary"), b"\x7fELF\x02\x01\xff\n")?;
     for (arguments, code, expected) in [
         (&["--records", "binary"][..], 1, "line 1 of binary is not text: byte 7 is no UTF-8"),
-        (&["--records", "records.ndjson", "--journal=nowhere/journal"], 2, "creating the journal nowhere/journal"),
+        (
+            &["--records", "records.ndjson", "--journal=nowhere/journal"],
+            2,
+            "creating the journal nowhere/journal",
+        ),
         (&["--records", "records.ndjson", "--rate", "0"], 2, "--rate"),
         (&["--records", "records.ndjson", "--until-caught-up"], 2, "cannot be used with"),
         (&["--records", "records.ndjson", "--stream", "quakes"], 2, "cannot be used with"),
@@ -239,7 +299,8 @@ fn bad_input_and_output_is_named() -> Result<()> {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
         assert!(said.contains(expected), "{arguments:?}: {said}");
     }
-    let (_, said, _) = runs.run(&["--records", "records.ndjson", "--starting-position", "LATEST"])?;
+    let (_, said, _) =
+        runs.run(&["--records", "records.ndjson", "--starting-position", "LATEST"])?;
     assert!(said.contains("a file or pipe is read from its first record on"), "{said}");
     Ok(())
 }
@@ -249,7 +310,8 @@ fn bad_input_and_output_is_named() -> Result<()> {
 fn the_journal_of_a_killed_run_can_be_read() -> Result<()> {
     let runs = Runs::new()?;
     runs.records(&"record\n".repeat(1_000))?;
-    let mut run = runs.start(&["--records", "records.ndjson", "--rate", "50", "--batch-size", "1"])?;
+    let mut run =
+        runs.start(&["--records", "records.ndjson", "--rate", "50", "--batch-size", "1"])?;
     run.until("some are done", |journal| journal.done.len() >= 3)?;
     drop(run);
     let journal = runs.journal()?;

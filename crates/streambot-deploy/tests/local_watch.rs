@@ -12,7 +12,8 @@ use std::process::{Child, Command, Stdio};
 use local::Local;
 use local::function::wait_until;
 
-/// A handler that logs its version beside what it was sent, and waits for a file where it is sent a `wait`.
+/// A handler that logs its version beside what it was sent, and waits for a file where it is sent a
+/// `wait`.
 fn version(number: u32) -> String {
     format!(
         r#"
@@ -51,7 +52,9 @@ fn what_is_in_flight_is_finished_by_the_old_function_and_the_new_one_goes_on() {
     feed(&mut child, "first");
     wait_until("the first record is done", || is_done(&run, 1, "first"));
     feed(&mut child, "wait");
-    wait_until("the second is in flight", || run.invocations().last().is_some_and(|last| last["data"][0] == "wait"));
+    wait_until("the second is in flight", || {
+        run.invocations().last().is_some_and(|last| last["data"][0] == "wait")
+    });
     run.write_function(&version(2));
     // The new one gets what follows, be it before or after it is noticed.
     fs::write(run.path("log.go"), "").unwrap();
@@ -96,7 +99,10 @@ fn a_service_is_built_again_when_a_source_changes_and_a_failed_build_keeps_the_o
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();
     fs::create_dir(folder.path().join("src")).unwrap();
-    write("Cargo.toml", "[package]\nname = \"watched\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n");
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"watched\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
+    );
     write("src/main.rs", &SERVICE.replace("VERSION", "1"));
     let log = folder.path().join("log");
     let mut child = Command::new(env!("CARGO_BIN_EXE_streambot-deploy"))
@@ -114,7 +120,10 @@ fn a_service_is_built_again_when_a_source_changes_and_a_failed_build_keeps_the_o
         wait_until(&format!("version {number} runs"), || {
             feed(&mut child, "record");
             std::thread::sleep(std::time::Duration::from_millis(50));
-            read("log").lines().skip(before).any(|line| line.contains(&format!("\"version\":{number},")))
+            read("log")
+                .lines()
+                .skip(before)
+                .any(|line| line.contains(&format!("\"version\":{number},")))
         });
     };
     feed_until_version("1");

@@ -1,4 +1,5 @@
-//! `logs` against moto: what a log group and a bucket hold, once and as it comes, and what is said where there is neither.
+//! `logs` against moto: what a log group and a bucket hold, once and as it comes, and what is said
+//! where there is neither.
 
 mod support;
 
@@ -40,15 +41,24 @@ impl<'a> Group<'a> {
         let name = name.to_owned();
         client.create_log_group().log_group_name(&name).send().await?;
         for stream in streams {
-            client.create_log_stream().log_group_name(&name).log_stream_name(*stream).send().await?;
+            client
+                .create_log_stream()
+                .log_group_name(&name)
+                .log_stream_name(*stream)
+                .send()
+                .await?;
         }
         Ok(Self { client, name, deployed })
     }
 
     /// Logs a line, so many seconds ago.
     async fn log(&self, stream: &str, seconds_ago: u64, message: &str) -> Result<()> {
-        let event = InputLogEvent::builder().timestamp(milliseconds_ago(seconds_ago)).message(message).build()?;
-        let request = self.client.put_log_events().log_group_name(&self.name).log_stream_name(stream);
+        let event = InputLogEvent::builder()
+            .timestamp(milliseconds_ago(seconds_ago))
+            .message(message)
+            .build()?;
+        let request =
+            self.client.put_log_events().log_group_name(&self.name).log_stream_name(stream);
         request.log_events(event).send().await?;
         Ok(())
     }
@@ -88,9 +98,13 @@ async fn a_log_group_is_printed_in_the_order_of_time_since_when_and_what_is_aske
     assert!(group.messages(&["--filter", "nowhere"])?.is_empty());
 
     let text = deployed.text(&["logs", "staging"])?;
-    let lines: Vec<_> = text.lines().map(|line| line.split_once("  ").expect("a time and a line")).collect();
+    let lines: Vec<_> =
+        text.lines().map(|line| line.split_once("  ").expect("a time and a line")).collect();
     assert!(lines.iter().all(|(time, _)| time.parse::<jiff::Timestamp>().is_ok()), "{text}");
-    assert_eq!(lines.iter().map(|(_, line)| *line).collect::<Vec<_>>(), ["first", "second", "WARN  third id=us7"]);
+    assert_eq!(
+        lines.iter().map(|(_, line)| *line).collect::<Vec<_>>(),
+        ["first", "second", "WARN  third id=us7"]
+    );
     Ok(())
 }
 
@@ -99,7 +113,8 @@ async fn following_prints_each_event_once_and_ends_well_with_ctrl_c() -> Result<
     let deployed = Deployed::nothing(&MOTO, "followed").await?;
     let group = Group::of(&deployed, &["one", "two"]).await?;
     group.log("one", 60, "before").await?;
-    let running = deployed.start(&["logs", "staging", "--follow", "--interval", "0", "--output", "json"])?;
+    let running =
+        deployed.start(&["logs", "staging", "--follow", "--interval", "0", "--output", "json"])?;
     assert_eq!(message(&running.line()?)?, "before");
     group.log("one", 0, "now").await?;
     assert_eq!(message(&running.line()?)?, "now");
@@ -107,7 +122,11 @@ async fn following_prints_each_event_once_and_ends_well_with_ctrl_c() -> Result<
     assert_eq!(message(&running.line()?)?, "late");
 
     // CloudWatch fails for a while.
-    deployed.proxy.once("FilterLogEvents", 1, Fault::Refuse(Refusal::new(400, "AccessDeniedException", "no")));
+    deployed.proxy.once(
+        "FilterLogEvents",
+        1,
+        Fault::Refuse(Refusal::new(400, "AccessDeniedException", "no")),
+    );
     group.log("two", 0, "last").await?;
     assert_eq!(message(&running.line()?)?, "last");
     let (status, rest) = running.interrupt()?;
@@ -133,7 +152,10 @@ async fn a_group_that_is_not_there_is_missing_even_to_follow() -> Result<()> {
     let deployed = Deployed::nothing(&MOTO, "silent").await?;
     for arguments in [&["logs", "staging"][..], &["logs", "staging", "--follow"]] {
         let said = deployed.service.fails(arguments, 3)?;
-        assert!(said.contains("log group `/aws/lambda/silent-staging` is not there in us-east-1"), "{said}");
+        assert!(
+            said.contains("log group `/aws/lambda/silent-staging` is not there in us-east-1"),
+            "{said}"
+        );
         assert!(said.contains("next: Lambda makes it with the first invocation"), "{said}");
     }
     let said = deployed.service.fails(&["logs", "staging", "--since", "soon"], 2)?;
@@ -143,13 +165,15 @@ async fn a_group_that_is_not_there_is_missing_even_to_follow() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_group_that_the_function_names_is_read_and_lambdas_own_where_that_may_not_be_asked() -> Result<()> {
+async fn the_group_that_the_function_names_is_read_and_lambdas_own_where_that_may_not_be_asked()
+-> Result<()> {
     let deployed = Deployed::new(&MOTO, "named", &[]).await?;
     let group = Group::named(&deployed, "quakes-of-all-stages", &["one"]).await?;
     group.log("one", 60, "in the named group").await?;
     // moto has no logging settings: they come with the answer.
     let settings = json!({ "LogGroup": group.name, "LogFormat": "JSON" });
-    let (before, after) = ("\"FunctionName\":", format!("\"LoggingConfig\": {settings}, \"FunctionName\":"));
+    let (before, after) =
+        ("\"FunctionName\":", format!("\"LoggingConfig\": {settings}, \"FunctionName\":"));
     deployed.proxy.for_ever("GetFunctionConfiguration", 1, Fault::Reword(before.to_owned(), after));
     assert_eq!(group.messages(&[])?, ["in the named group"]);
 
@@ -160,15 +184,19 @@ async fn the_group_that_the_function_names_is_read_and_lambdas_own_where_that_ma
     let output = deployed.service.attempt(&["logs", "staging"])?;
     let (told, said) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     assert_eq!(message(&told)?, "in Lambda's own");
-    let warning =
-        "warning: reading the log group of function `unnamed-staging`: AccessDeniedException: no; taken to be";
+    let warning = "warning: reading the log group of function `unnamed-staging`: AccessDeniedException: no; taken to be";
     assert!(said.contains(warning), "{said}");
     Ok(())
 }
 
 /// A bucket with log objects, and their client.
-async fn bucket(deployed: &Deployed, name: &str, objects: &[(&str, &str)]) -> Result<aws_sdk_s3::Client> {
-    let settings = aws_sdk_s3::config::Builder::from(&deployed.config).force_path_style(true).build();
+async fn bucket(
+    deployed: &Deployed,
+    name: &str,
+    objects: &[(&str, &str)],
+) -> Result<aws_sdk_s3::Client> {
+    let settings =
+        aws_sdk_s3::config::Builder::from(&deployed.config).force_path_style(true).build();
     let client = aws_sdk_s3::Client::from_conf(settings);
     client.create_bucket().bucket(name).send().await?;
     for (key, lines) in objects {
@@ -178,7 +206,13 @@ async fn bucket(deployed: &Deployed, name: &str, objects: &[(&str, &str)]) -> Re
 }
 
 async fn put(client: &aws_sdk_s3::Client, bucket: &str, key: &str, lines: &str) -> Result<()> {
-    client.put_object().bucket(bucket).key(key).body(lines.as_bytes().to_vec().into()).send().await?;
+    client
+        .put_object()
+        .bucket(bucket)
+        .key(key)
+        .body(lines.as_bytes().to_vec().into())
+        .send()
+        .await?;
     Ok(())
 }
 
@@ -187,7 +221,8 @@ async fn uploaded_log_objects_are_printed_with_their_names_and_followed() -> Res
     let parameters = [("LogBucket", "uploaded-logs"), ("LogPrefix", "logs")];
     let deployed = Deployed::stacks(&MOTO, "uploaded", &parameters).await?;
     let key = |number: u32| format!("logs/uploaded-staging/shardId-000000000000/{number}-id.log");
-    let json_line = r#"{"timestamp":"2026-11-24T17:00:00Z","level":"INFO","message":"second","id":"us7"}"#;
+    let json_line =
+        r#"{"timestamp":"2026-11-24T17:00:00Z","level":"INFO","message":"second","id":"us7"}"#;
     let client = bucket(
         &deployed,
         "uploaded-logs",
@@ -208,7 +243,16 @@ async fn uploaded_log_objects_are_printed_with_their_names_and_followed() -> Res
     assert!(lines[0].starts_with(&format!("==> {} (", key(2))), "{text}");
     assert_eq!(lines[1..], ["2026-11-24T17:00:00.000Z  INFO  second id=us7"]);
 
-    let running = deployed.start(&["logs", "staging", "--s3", "--follow", "--interval", "0", "--output", "json"])?;
+    let running = deployed.start(&[
+        "logs",
+        "staging",
+        "--s3",
+        "--follow",
+        "--interval",
+        "0",
+        "--output",
+        "json",
+    ])?;
     for expected in ["first", json_line, "plain"] {
         assert_eq!(message(&running.line()?)?, expected);
     }
@@ -228,7 +272,10 @@ async fn without_a_stack_a_log_bucket_or_the_bucket_the_objects_are_missing() ->
 
     let none = Deployed::stacks(&MOTO, "bucketless", &[]).await?;
     let said = none.service.fails(&["logs", "staging", "--s3"], 3)?;
-    assert!(said.contains("stack `bucketless-staging` has no LogBucket, so no logs are uploaded"), "{said}");
+    assert!(
+        said.contains("stack `bucketless-staging` has no LogBucket, so no logs are uploaded"),
+        "{said}"
+    );
 
     let gone = Deployed::stacks(&MOTO, "gone", &[("LogBucket", "gone-logs")]).await?;
     let said = gone.service.fails(&["logs", "staging", "--s3"], 3)?;

@@ -1,4 +1,5 @@
-//! `deploy` against LocalStack, which nests stacks: a service's stack whose Streambot stack is a child of its own, as in 1.0.
+//! `deploy` against LocalStack, which nests stacks: a service's stack whose Streambot stack is a
+//! child of its own, as in 1.0.
 
 mod support;
 
@@ -17,20 +18,33 @@ const BUCKET: &str = "templates";
 async fn upload_template(server: &Server) -> Result<String> {
     let output = streambot_deploy().arg("template").output()?;
     ensure!(output.status.success());
-    let config = aws_sdk_s3::config::Builder::from(&server.config(REGION).await).force_path_style(true).build();
+    let config = aws_sdk_s3::config::Builder::from(&server.config(REGION).await)
+        .force_path_style(true)
+        .build();
     let s3 = aws_sdk_s3::Client::from_conf(config);
     s3.create_bucket().bucket(BUCKET).send().await?;
-    s3.put_object().bucket(BUCKET).key("streambot.template").body(output.stdout.into()).send().await?;
+    s3.put_object()
+        .bucket(BUCKET)
+        .key("streambot.template")
+        .body(output.stdout.into())
+        .send()
+        .await?;
     Ok(format!("{}/{BUCKET}/streambot.template", server.url()))
 }
 
 /// Creates the example's nested stack and waits until it and its child are complete.
-async fn create_stack(client: &aws_sdk_cloudformation::Client, name: &str, template_url: &str) -> Result<()> {
+async fn create_stack(
+    client: &aws_sdk_cloudformation::Client,
+    name: &str,
+    template_url: &str,
+) -> Result<()> {
     client
         .create_stack()
         .stack_name(name)
         .template_body(example_template("nested_template")?)
-        .parameters(Parameter::builder().parameter_key("TemplateURL").parameter_value(template_url).build())
+        .parameters(
+            Parameter::builder().parameter_key("TemplateURL").parameter_value(template_url).build(),
+        )
         .capabilities(Capability::CapabilityIam)
         .send()
         .await?;
@@ -38,7 +52,8 @@ async fn create_stack(client: &aws_sdk_cloudformation::Client, name: &str, templ
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let answer = client.describe_stacks().stack_name(name).send().await?;
-        let status = answer.stacks()[0].stack_status().context("a stack has a status")?.as_str().to_owned();
+        let status =
+            answer.stacks()[0].stack_status().context("a stack has a status")?.as_str().to_owned();
         if status == "CREATE_COMPLETE" {
             return Ok(());
         }
@@ -58,15 +73,20 @@ async fn a_nested_stack_is_found_by_the_arn_its_parent_gives() -> Result<()> {
     let template_url = upload_template(&server).await?;
     create_stack(&cloudformation, "nested-staging", &template_url).await?;
 
-    // LocalStack takes the function and then cannot start it without Docker, so a deploy ends there, and so does the next one.
+    // LocalStack takes the function and then cannot start it without Docker, so a deploy ends
+    // there, and so does the next one.
     let service = Service::new("nested", &server)?;
     for _ in 0..2 {
         let said = service.fails(&["staging"], 1)?;
-        assert!(said.contains("error: function `nested-staging` did not come up (Failed)\n  because: "), "{said}");
+        assert!(
+            said.contains("error: function `nested-staging` did not come up (Failed)\n  because: "),
+            "{said}"
+        );
     }
 
     let values = values_in(&service.path("build/bundle.zip"))?;
-    let value = |key: &str| values.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let value =
+        |key: &str| values.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     assert_eq!(value("StackName"), Some("nested-staging"));
     assert_eq!(value("TemplateURL"), Some(template_url.as_str()));
     let child = value("StreambotStack").context("the child is named")?;
@@ -77,10 +97,14 @@ async fn a_nested_stack_is_found_by_the_arn_its_parent_gives() -> Result<()> {
     assert!(stream.contains(&format!(":stream/{child}-Stream-")), "{stream}");
 
     let lambda = aws_sdk_lambda::Client::new(&server.config(REGION).await);
-    let function = lambda.get_function().function_name("nested-staging").send().await?.configuration;
+    let function =
+        lambda.get_function().function_name("nested-staging").send().await?.configuration;
     let function = function.context("the function is there")?;
     assert_eq!(function.role(), value("LambdaExecutionRole"));
-    assert_eq!(function.logging_config().and_then(|logging| logging.log_group()), value("LogGroup"));
+    assert_eq!(
+        function.logging_config().and_then(|logging| logging.log_group()),
+        value("LogGroup")
+    );
     // Nothing may read the stream before the function is up.
     let mappings = lambda.list_event_source_mappings().event_source_arn(stream).send().await?;
     assert!(mappings.event_source_mappings().is_empty());
@@ -89,7 +113,8 @@ async fn a_nested_stack_is_found_by_the_arn_its_parent_gives() -> Result<()> {
 
 fn values_in(bundle: &Path) -> Result<Vec<(String, String)>> {
     let files = unzip(bundle)?;
-    let (_, _, contents) = files.iter().find(|(name, ..)| name == ".env").context("the bundle has a .env")?;
+    let (_, _, contents) =
+        files.iter().find(|(name, ..)| name == ".env").context("the bundle has a .env")?;
     dotenv(contents)
 }
 
@@ -105,14 +130,17 @@ impl Nested<'_> {
         loop {
             let answer = self.client.describe_stacks().stack_name(self.name).send().await;
             let status = match &answer {
-                Ok(answer) => answer.stacks()[0].stack_status().context("a stack has a status")?.as_str(),
+                Ok(answer) => {
+                    answer.stacks()[0].stack_status().context("a stack has a status")?.as_str()
+                }
                 Err(_) => "DELETE_COMPLETE",
             };
             if status == wanted {
                 return Ok(());
             }
             if !status.ends_with("_IN_PROGRESS") || Instant::now() > deadline {
-                let events = self.client.describe_stack_events().stack_name(self.name).send().await?;
+                let events =
+                    self.client.describe_stack_events().stack_name(self.name).send().await?;
                 bail!("{status}, not {wanted}: {:#?}", events.stack_events());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -120,9 +148,9 @@ impl Nested<'_> {
     }
 
     async fn update(&self, template: &str, parameters: &[(&str, &str)]) -> Result<()> {
-        let parameters = parameters
-            .iter()
-            .map(|(key, value)| Parameter::builder().parameter_key(*key).parameter_value(*value).build());
+        let parameters = parameters.iter().map(|(key, value)| {
+            Parameter::builder().parameter_key(*key).parameter_value(*value).build()
+        });
         self.client
             .update_stack()
             .stack_name(self.name)
@@ -144,8 +172,9 @@ impl Nested<'_> {
     }
 }
 
-/// A stack with the logical ids, types, role paths, parameters and outputs that 1.0's template had: what an update in place has
-/// to keep. Its policies are of this test alone, the broad ones it is remembered for.
+/// A stack with the logical ids, types, role paths, parameters and outputs that 1.0's template had:
+/// what an update in place has to keep. Its policies are of this test alone, the broad ones it is
+/// remembered for.
 fn streambot_1_0() -> String {
     let optional = json!({ "Type": "String", "Default": "" });
     let role = |service: &str, path: &str, actions: &str| {
@@ -212,22 +241,39 @@ async fn a_stack_of_1_0_is_updated_in_place_changed_and_deleted() -> Result<()> 
     let after = stack.outputs().await?;
     for output @ (name, _) in &before {
         // LocalStack makes a changed role anew, where AWS changes it in place.
-        let told =
-            if name.contains("Role") { after.iter().any(|(key, _)| key == name) } else { after.contains(output) };
+        let told = if name.contains("Role") {
+            after.iter().any(|(key, _)| key == name)
+        } else {
+            after.contains(output)
+        };
         assert!(told, "{output:?} is not among {after:?}");
     }
 
     stack
-        .update(&template, &[("FailureDestinationType", "S3"), ("EnhancedFanOut", "true"), ("RetentionHours", "48")])
+        .update(
+            &template,
+            &[
+                ("FailureDestinationType", "S3"),
+                ("EnhancedFanOut", "true"),
+                ("RetentionHours", "48"),
+            ],
+        )
         .await?;
     let outputs = stack.outputs().await?;
-    let value = |key: &str| outputs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+    let value =
+        |key: &str| outputs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     assert_eq!(
         value("KinesisStream"),
         before.iter().find(|(name, _)| name == "KinesisStream").map(|(_, value)| value.as_str())
     );
-    assert!(value("FailureDestination").is_some_and(|arn| arn.starts_with("arn:aws:s3:::")), "{outputs:?}");
-    assert!(value("StreamConsumer").is_some_and(|arn| arn.contains("/consumer/veteran")), "{outputs:?}");
+    assert!(
+        value("FailureDestination").is_some_and(|arn| arn.starts_with("arn:aws:s3:::")),
+        "{outputs:?}"
+    );
+    assert!(
+        value("StreamConsumer").is_some_and(|arn| arn.contains("/consumer/veteran")),
+        "{outputs:?}"
+    );
     assert!(value("AlarmTopic").is_some_and(|arn| arn.starts_with("arn:aws:sns:")), "{outputs:?}");
 
     client.delete_stack().stack_name(stack.name).send().await?;

@@ -1,4 +1,5 @@
-//! `pause` and `resume` against moto: what becomes of the function's mappings, what is not written twice, and what they say.
+//! `pause` and `resume` against moto: what becomes of the function's mappings, what is not written
+//! twice, and what they say.
 
 mod support;
 
@@ -17,7 +18,13 @@ async fn function_with_mapping(server: &Server, name: &str) -> Result<String> {
     let lambda = aws_sdk_lambda::Client::new(&config);
     let iam = aws_sdk_iam::Client::new(&config);
     // Another test of this file may have made it.
-    let _ = iam.create_role().path("/lambda/").role_name("quakes").assume_role_policy_document("{}").send().await;
+    let _ = iam
+        .create_role()
+        .path("/lambda/")
+        .role_name("quakes")
+        .assume_role_policy_document("{}")
+        .send()
+        .await;
     let kinesis = aws_sdk_kinesis::Client::new(&config);
     kinesis.create_stream().stream_name(name).shard_count(1).send().await?;
     lambda
@@ -26,7 +33,11 @@ async fn function_with_mapping(server: &Server, name: &str) -> Result<String> {
         .role(ROLE)
         .runtime(Runtime::Providedal2023)
         .handler("bootstrap")
-        .code(FunctionCode::builder().zip_file(aws_sdk_lambda::primitives::Blob::new(*b"PK\x05\x06")).build())
+        .code(
+            FunctionCode::builder()
+                .zip_file(aws_sdk_lambda::primitives::Blob::new(*b"PK\x05\x06"))
+                .build(),
+        )
         .publish(true)
         .send()
         .await?;
@@ -48,8 +59,9 @@ async fn a_mapping_is_paused_and_resumed_once_and_a_second_call_writes_nothing()
     let service = Service::at("quakes", front.url())?;
     let uuid = function_with_mapping(&moto, "quakes-staging").await?;
     let lambda = aws_sdk_lambda::Client::new(&moto.config(REGION).await);
-    let state =
-        async || -> Result<Option<String>> { Ok(lambda.get_event_source_mapping().uuid(&uuid).send().await?.state) };
+    let state = async || -> Result<Option<String>> {
+        Ok(lambda.get_event_source_mapping().uuid(&uuid).send().await?.state)
+    };
     let put = format!("PUT event-source-mappings/{uuid}");
     let mapping = |state: &str, changed: bool| {
         json!({ "function": "quakes-staging", "event_source_mappings": [{
@@ -80,7 +92,10 @@ async fn a_mapping_is_paused_and_resumed_once_and_a_second_call_writes_nothing()
     let output = service.command(["pause", "staging", "--quiet"]).output()?;
     let said = String::from_utf8(output.stdout)?;
     let source = "arn:aws:kinesis:us-east-1:123456789012:stream/quakes-staging";
-    assert_eq!(said, format!("function: quakes-staging\nevent source mapping: {uuid} of {source} (Disabled)\n"));
+    assert_eq!(
+        said,
+        format!("function: quakes-staging\nevent source mapping: {uuid} of {source} (Disabled)\n")
+    );
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
@@ -93,7 +108,10 @@ async fn where_there_is_no_mapping_nothing_is_there() -> Result<()> {
         let output = service.command([verb, "staging"]).output()?;
         let said = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains("function `orders-staging` has no event source mapping in us-east-1"), "{said}");
+        assert!(
+            said.contains("function `orders-staging` has no event source mapping in us-east-1"),
+            "{said}"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The proxy of the other tests: what it notes, what it breaks, and where it answers as Lambda does and moto does not.
+//! The proxy of the other tests: what it notes, what it breaks, and where it answers as Lambda does
+//! and moto does not.
 
 mod support;
 
@@ -42,7 +43,13 @@ impl Behind {
         let config = MOTO.config(REGION).await;
         let trust = r#"{"Version":"2012-10-17","Statement":[]}"#;
         let role = aws_sdk_iam::Client::new(&config).create_role();
-        let role = role.role_name(name).assume_role_policy_document(trust).send().await?.role.context("a role")?;
+        let role = role
+            .role_name(name)
+            .assume_role_policy_document(trust)
+            .send()
+            .await?
+            .role
+            .context("a role")?;
         let proxy = tokio::task::spawn_blocking(move || -> Result<Proxy> {
             let proxy = Proxy::of(&MOTO)?;
             proxy.settle_after(looks);
@@ -52,7 +59,8 @@ impl Behind {
         let retries = aws_config::retry::RetryConfig::disabled();
         let config = config.into_builder().endpoint_url(proxy.url()).retry_config(retries).build();
         let lambda = aws_sdk_lambda::Client::new(&config);
-        let create = lambda.create_function().function_name(name).role(role.arn).handler("bootstrap");
+        let create =
+            lambda.create_function().function_name(name).role(role.arn).handler("bootstrap");
         create
             .runtime(Runtime::Providedal2023)
             .code(FunctionCode::builder().zip_file(code("one")?).build())
@@ -62,7 +70,13 @@ impl Behind {
     }
 
     async fn latest(&self) -> Result<aws_sdk_lambda::types::FunctionConfiguration> {
-        self.lambda.get_function().function_name(self.name).send().await?.configuration.context("a configuration")
+        self.lambda
+            .get_function()
+            .function_name(self.name)
+            .send()
+            .await?
+            .configuration
+            .context("a configuration")
     }
 
     async fn revision(&self) -> Result<String> {
@@ -70,13 +84,22 @@ impl Behind {
     }
 
     async fn publish(&self) -> Result<String> {
-        self.lambda.publish_version().function_name(self.name).send().await?.version.context("a version")
+        self.lambda
+            .publish_version()
+            .function_name(self.name)
+            .send()
+            .await?
+            .version
+            .context("a version")
     }
 }
 
 /// The code of the error that this ended with.
 fn refused<T, E: ProvideErrorMetadata>(answer: Result<T, E>) -> String {
-    answer.err().and_then(|error| error.code().map(str::to_owned)).unwrap_or_else(|| "no refusal".to_owned())
+    answer
+        .err()
+        .and_then(|error| error.code().map(str::to_owned))
+        .unwrap_or_else(|| "no refusal".to_owned())
 }
 
 #[tokio::test]
@@ -84,7 +107,13 @@ async fn a_write_with_another_revision_than_the_functions_is_refused() -> Result
     let behind = Behind::new("revised").await?;
     let Behind { lambda, name, .. } = &behind;
     let first = behind.revision().await?;
-    lambda.update_function_configuration().function_name(*name).memory_size(256).revision_id(&first).send().await?;
+    lambda
+        .update_function_configuration()
+        .function_name(*name)
+        .memory_size(256)
+        .revision_id(&first)
+        .send()
+        .await?;
     let second = behind.revision().await?;
     assert_ne!(first, second);
 
@@ -95,24 +124,38 @@ async fn a_write_with_another_revision_than_the_functions_is_refused() -> Result
     assert_eq!(refused(upload.revision_id(&first).send().await), outdated);
     let publish = lambda.publish_version().function_name(*name);
     assert_eq!(refused(publish.clone().revision_id(&first).send().await), outdated);
-    assert_eq!(refused(publish.clone().code_sha256("other").send().await), "InvalidParameterValueException");
+    assert_eq!(
+        refused(publish.clone().code_sha256("other").send().await),
+        "InvalidParameterValueException"
+    );
     let published = publish.revision_id(&second).send().await?;
     assert_ne!(behind.revision().await?, second, "a version changes the revision of $LATEST too");
 
     let version = published.version.context("a version")?;
-    let alias = lambda.create_alias().function_name(*name).name("current").function_version(&version).send().await?;
-    let update = lambda.update_alias().function_name(*name).name("current").function_version(&version);
+    let alias = lambda
+        .create_alias()
+        .function_name(*name)
+        .name("current")
+        .function_version(&version)
+        .send()
+        .await?;
+    let update =
+        lambda.update_alias().function_name(*name).name("current").function_version(&version);
     let told = lambda.get_alias().function_name(*name).name("current").send().await?;
     assert_eq!(told.revision_id(), alias.revision_id());
     update.clone().revision_id(alias.revision_id().context("a revision")?).send().await?;
-    assert_eq!(refused(update.revision_id(alias.revision_id().context("a revision")?).send().await), outdated);
+    assert_eq!(
+        refused(update.revision_id(alias.revision_id().context("a revision")?).send().await),
+        outdated
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn the_revision_that_a_change_answers_is_not_the_one_it_ends_with() -> Result<()> {
     let behind = Behind::new("stale").await?;
-    let change = behind.lambda.update_function_configuration().function_name(behind.name).memory_size(256);
+    let change =
+        behind.lambda.update_function_configuration().function_name(behind.name).memory_size(256);
     let answer = change.send().await?;
     assert_eq!(answer.last_update_status(), Some(&LastUpdateStatus::InProgress));
     assert_ne!(answer.revision_id, behind.latest().await?.revision_id);
@@ -123,14 +166,38 @@ async fn the_revision_that_a_change_answers_is_not_the_one_it_ends_with() -> Res
 async fn nothing_new_makes_no_new_version() -> Result<()> {
     let behind = Behind::new("published").await?;
     // moto makes two versions where the first one was not of the function as it was created.
-    behind.lambda.update_function_configuration().function_name(behind.name).memory_size(256).send().await?;
+    behind
+        .lambda
+        .update_function_configuration()
+        .function_name(behind.name)
+        .memory_size(256)
+        .send()
+        .await?;
     assert_eq!(behind.publish().await?, "1");
     assert_eq!(behind.publish().await?, "1");
-    behind.lambda.update_function_code().function_name(behind.name).zip_file(code("two")?).send().await?;
+    behind
+        .lambda
+        .update_function_code()
+        .function_name(behind.name)
+        .zip_file(code("two")?)
+        .send()
+        .await?;
     assert_eq!(behind.publish().await?, "2");
     assert_eq!(behind.publish().await?, "2");
-    behind.lambda.create_alias().function_name(behind.name).name("current").function_version("1").send().await?;
-    let again = behind.lambda.create_alias().function_name(behind.name).name("current").function_version("2");
+    behind
+        .lambda
+        .create_alias()
+        .function_name(behind.name)
+        .name("current")
+        .function_version("1")
+        .send()
+        .await?;
+    let again = behind
+        .lambda
+        .create_alias()
+        .function_name(behind.name)
+        .name("current")
+        .function_version("2");
     assert_eq!(refused(again.send().await), "ResourceConflictException");
     let delete = behind.lambda.delete_function().function_name(behind.name);
     assert_eq!(refused(delete.clone().qualifier("1").send().await), "ResourceConflictException");
@@ -145,7 +212,12 @@ async fn a_mapping_is_known_by_the_name_it_was_made_with_and_is_not_doubled() ->
     kinesis.create_stream().stream_name("mapped").shard_count(1).send().await?;
     let stream = format!("arn:aws:kinesis:{REGION}:123456789012:stream/mapped");
     let version = behind.publish().await?;
-    let alias = behind.lambda.create_alias().function_name("mapped").name("current").function_version(version);
+    let alias = behind
+        .lambda
+        .create_alias()
+        .function_name("mapped")
+        .name("current")
+        .function_version(version);
     let alias = alias.send().await?.alias_arn.context("an ARN")?;
 
     let create = behind.lambda.create_event_source_mapping().event_source_arn(&stream);
@@ -153,18 +225,29 @@ async fn a_mapping_is_known_by_the_name_it_was_made_with_and_is_not_doubled() ->
     let of_alias = create.clone().function_name(&alias).send().await?;
     assert_eq!(of_alias.function_arn(), Some(alias.as_str()));
     let double = create.clone().function_name("mapped:current").send().await;
-    let message = double.as_ref().err().and_then(|error| error.message()).unwrap_or_default().to_owned();
+    let message =
+        double.as_ref().err().and_then(|error| error.message()).unwrap_or_default().to_owned();
     assert_eq!(refused(double), "ResourceConflictException");
-    assert!(message.contains("already exists") && message.contains(of_alias.uuid().context("UUID")?), "{message}");
+    assert!(
+        message.contains("already exists") && message.contains(of_alias.uuid().context("UUID")?),
+        "{message}"
+    );
 
     let listed = async |function: &str| -> Result<Vec<Option<String>>> {
-        let answer = behind.lambda.list_event_source_mappings().function_name(function).send().await?;
-        Ok(answer.event_source_mappings.unwrap_or_default().into_iter().map(|mapping| mapping.uuid).collect())
+        let answer =
+            behind.lambda.list_event_source_mappings().function_name(function).send().await?;
+        Ok(answer
+            .event_source_mappings
+            .unwrap_or_default()
+            .into_iter()
+            .map(|mapping| mapping.uuid)
+            .collect())
     };
     assert_eq!(listed("mapped").await?, std::slice::from_ref(&of_function.uuid));
     assert_eq!(listed("mapped:current").await?, std::slice::from_ref(&of_alias.uuid));
     behind.lambda.delete_event_source_mapping().uuid(of_alias.uuid.context("UUID")?).send().await?;
-    let update = behind.lambda.update_event_source_mapping().uuid(of_function.uuid.clone().context("UUID")?);
+    let update =
+        behind.lambda.update_event_source_mapping().uuid(of_function.uuid.clone().context("UUID")?);
     update.function_name(&alias).send().await?;
     assert_eq!(listed("mapped").await?, []);
     assert_eq!(listed("mapped:current").await?, [of_function.uuid]);
@@ -176,7 +259,8 @@ async fn a_mapping_is_known_by_the_name_it_was_made_with_and_is_not_doubled() ->
     let list = behind.lambda.list_event_source_mappings().event_source_arn(consumer).send().await?;
     assert_eq!(list.event_source_mappings().len(), 1);
 
-    let unknown = create.event_source_arn(format!("{stream}-not")).function_name("mapped").send().await;
+    let unknown =
+        create.event_source_arn(format!("{stream}-not")).function_name("mapped").send().await;
     assert_eq!(refused(unknown), "InvalidParameterValueException");
     Ok(())
 }
@@ -187,7 +271,8 @@ async fn a_change_takes_its_time_and_others_are_refused_meanwhile() -> Result<()
     assert_eq!(behind.latest().await?.state(), Some(&State::Pending));
     assert_eq!(behind.latest().await?.state(), Some(&State::Pending));
     assert_eq!(behind.latest().await?.state(), Some(&State::Active));
-    let change = behind.lambda.update_function_configuration().function_name(behind.name).memory_size(256);
+    let change =
+        behind.lambda.update_function_configuration().function_name(behind.name).memory_size(256);
     change.clone().send().await?;
     assert_eq!(refused(change.send().await), "ResourceConflictException");
     let latest = behind.latest().await?;
@@ -213,7 +298,11 @@ async fn a_fault_befalls_the_call_that_was_named_and_all_are_noted() -> Result<(
     assert!(lambda.get_function().function_name("broken").send().await.is_err());
     let change = lambda.update_function_configuration().function_name("broken").memory_size(256);
     assert!(change.send().await.is_err());
-    assert_eq!(behind.latest().await?.memory_size(), Some(256), "the change was made, and its answer lost");
+    assert_eq!(
+        behind.latest().await?.memory_size(),
+        Some(256),
+        "the change was made, and its answer lost"
+    );
     let silent = lambda.get_function().function_name("broken");
     proxy.once("GetFunction", 1, Fault::Silence);
     let waited = tokio::time::timeout(Duration::from_millis(100), silent.send()).await;
@@ -221,8 +310,10 @@ async fn a_fault_befalls_the_call_that_was_named_and_all_are_noted() -> Result<(
     proxy.heal();
 
     let calls = proxy.take();
-    let noted: Vec<_> =
-        calls.iter().map(|call| (call.operation.as_str(), call.occurrence, call.write, call.status)).collect();
+    let noted: Vec<_> = calls
+        .iter()
+        .map(|call| (call.operation.as_str(), call.occurrence, call.write, call.status))
+        .collect();
     let read = |number, status| ("GetFunction", number, false, status);
     let expected = [
         read(1, Some(200)),
@@ -255,10 +346,16 @@ async fn a_role_may_do_all_but_what_is_denied() -> Result<()> {
     proxy.deny("kinesis:GetRecords");
     let config = MOTO.config(REGION).await.into_builder().endpoint_url(proxy.url()).build();
     let iam = aws_sdk_iam::Client::new(&config);
-    let simulate = iam.simulate_principal_policy().policy_source_arn("arn:aws:iam::123456789012:role/any");
-    let answer = simulate.action_names("kinesis:ListShards").action_names("kinesis:GetRecords").send().await?;
+    let simulate =
+        iam.simulate_principal_policy().policy_source_arn("arn:aws:iam::123456789012:role/any");
+    let answer = simulate
+        .action_names("kinesis:ListShards")
+        .action_names("kinesis:GetRecords")
+        .send()
+        .await?;
     let told = answer.evaluation_results().iter();
-    let told: Vec<_> = told.map(|result| (result.eval_action_name(), result.eval_decision().as_str())).collect();
+    let told: Vec<_> =
+        told.map(|result| (result.eval_action_name(), result.eval_decision().as_str())).collect();
     assert_eq!(told, [("kinesis:ListShards", "allowed"), ("kinesis:GetRecords", "implicitDeny")]);
     Ok(())
 }

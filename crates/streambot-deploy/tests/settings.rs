@@ -1,5 +1,6 @@
-//! Every setting, one after the other: declared, deployed, and read back from the server; taken out again, and back at its default. moto
-//! keeps most of them; what it ignores is shown against LocalStack. Neither keeps a KMS key.
+//! Every setting, one after the other: declared, deployed, and read back from the server; taken out
+//! again, and back at its default. moto keeps most of them; what it ignores is shown against
+//! LocalStack. Neither keeps a KMS key.
 
 mod support;
 
@@ -27,7 +28,8 @@ async fn create_stack(server: &Server, name: &str) -> Result<()> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
     loop {
         let answer = client.describe_stacks().stack_name(name).send().await?;
-        let status = answer.stacks()[0].stack_status().context("a stack has a status")?.as_str().to_owned();
+        let status =
+            answer.stacks()[0].stack_status().context("a stack has a status")?.as_str().to_owned();
         if status == "CREATE_COMPLETE" {
             return Ok(());
         }
@@ -36,7 +38,8 @@ async fn create_stack(server: &Server, name: &str) -> Result<()> {
     }
 }
 
-/// A setting, its value in the manifest, and how the server tells it, at first by default and then as declared.
+/// A setting, its value in the manifest, and how the server tells it, at first by default and then
+/// as declared.
 struct Case<T> {
     setting: &'static str,
     default: Value,
@@ -60,7 +63,13 @@ fn function_cases() -> Vec<Case<FunctionConfiguration>> {
             json!(function.description())
         }),
         case("environment-variables = { A = \"1\" }", json!({}), json!({ "A": "1" }), |function| {
-            json!(function.environment().and_then(|environment| environment.variables()).cloned().unwrap_or_default())
+            json!(
+                function
+                    .environment()
+                    .and_then(|environment| environment.variables())
+                    .cloned()
+                    .unwrap_or_default()
+            )
         }),
         case(
             "subnet-ids = [\"subnet-1\", \"subnet-2\"]\nsecurity-group-ids = [\"sg-1\"]",
@@ -69,7 +78,10 @@ fn function_cases() -> Vec<Case<FunctionConfiguration>> {
             |function| {
                 let vpc = function.vpc_config();
                 let subnets = vpc.map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
-                json!([subnets, vpc.map(|vpc| vpc.security_group_ids().to_vec()).unwrap_or_default()])
+                json!([
+                    subnets,
+                    vpc.map(|vpc| vpc.security_group_ids().to_vec()).unwrap_or_default()
+                ])
             },
         ),
     ]
@@ -82,7 +94,12 @@ fn function_cases_of_localstack() -> Vec<Case<FunctionConfiguration>> {
             json!(function.ephemeral_storage().map(|storage| storage.size()))
         }),
         case("tracing = \"Active\"", json!("PassThrough"), json!("Active"), |function| {
-            json!(function.tracing_config().and_then(|tracing| tracing.mode()).map(|mode| mode.as_str()))
+            json!(
+                function
+                    .tracing_config()
+                    .and_then(|tracing| tracing.mode())
+                    .map(|mode| mode.as_str())
+            )
         }),
         case(
             "log-format = \"JSON\"\napplication-log-level = \"DEBUG\"\nsystem-log-level = \"WARN\"",
@@ -92,8 +109,12 @@ fn function_cases_of_localstack() -> Vec<Case<FunctionConfiguration>> {
                 let logging = function.logging_config();
                 json!([
                     logging.and_then(|logging| logging.log_format()).map(|format| format.as_str()),
-                    logging.and_then(|logging| logging.application_log_level()).map(|level| level.as_str()),
-                    logging.and_then(|logging| logging.system_log_level()).map(|level| level.as_str()),
+                    logging
+                        .and_then(|logging| logging.application_log_level())
+                        .map(|level| level.as_str()),
+                    logging
+                        .and_then(|logging| logging.system_log_level())
+                        .map(|level| level.as_str()),
                 ])
             },
         ),
@@ -106,8 +127,12 @@ fn mapping_cases() -> Vec<Case<EventSourceMappingConfiguration>> {
         case("maximum-batching-window-in-seconds = 5", json!(0), json!(5), |mapping| {
             json!(mapping.maximum_batching_window_in_seconds())
         }),
-        case("parallelization-factor = 3", json!(1), json!(3), |mapping| json!(mapping.parallelization_factor())),
-        case("maximum-retry-attempts = 2", json!(-1), json!(2), |mapping| json!(mapping.maximum_retry_attempts())),
+        case("parallelization-factor = 3", json!(1), json!(3), |mapping| {
+            json!(mapping.parallelization_factor())
+        }),
+        case("maximum-retry-attempts = 2", json!(-1), json!(2), |mapping| {
+            json!(mapping.maximum_retry_attempts())
+        }),
         case("maximum-record-age-in-seconds = 90", json!(-1), json!(90), |mapping| {
             json!(mapping.maximum_record_age_in_seconds())
         }),
@@ -121,18 +146,34 @@ fn mapping_cases() -> Vec<Case<EventSourceMappingConfiguration>> {
             "on-failure = \"arn:aws:sns:us-east-1:123456789012:t\"",
             json!(null),
             json!("arn:aws:sns:us-east-1:123456789012:t"),
-            |mapping| json!(mapping.destination_config().and_then(|config| config.on_failure()?.destination())),
+            |mapping| {
+                json!(
+                    mapping
+                        .destination_config()
+                        .and_then(|config| config.on_failure()?.destination())
+                )
+            },
         ),
         case(
             "filter-patterns = ['{\"data\":{\"net\":[\"us\"]}}']",
             json!([]),
             json!(["{\"data\":{\"net\":[\"us\"]}}"]),
             |mapping| {
-                let filters = mapping.filter_criteria().map(|criteria| criteria.filters()).unwrap_or_default();
-                list(&filters.iter().filter_map(|filter| filter.pattern().map(str::to_owned)).collect::<Vec<_>>())
+                let filters = mapping
+                    .filter_criteria()
+                    .map(|criteria| criteria.filters())
+                    .unwrap_or_default();
+                list(
+                    &filters
+                        .iter()
+                        .filter_map(|filter| filter.pattern().map(str::to_owned))
+                        .collect::<Vec<_>>(),
+                )
             },
         ),
-        case("enabled = false", json!("Enabled"), json!("Disabled"), |mapping| json!(mapping.state())),
+        case("enabled = false", json!("Enabled"), json!("Disabled"), |mapping| {
+            json!(mapping.state())
+        }),
     ]
 }
 
@@ -144,10 +185,18 @@ async fn each_setting_of_function_and_mapping_arrives_and_goes_back_to_its_defau
     create_stack(&moto, "settings-staging").await?;
     let lambda = aws_sdk_lambda::Client::new(&moto.config(REGION).await);
     let function = async || -> Result<FunctionConfiguration> {
-        let answer = lambda.get_function().function_name("settings-staging").qualifier("current").send().await?;
+        let answer = lambda
+            .get_function()
+            .function_name("settings-staging")
+            .qualifier("current")
+            .send()
+            .await?;
         answer.configuration.context("a configuration")
     };
-    let uuid = service.run(&["staging"])?["event_source_mappings"][0]["uuid"].as_str().context("a UUID")?.to_owned();
+    let uuid = service.run(&["staging"])?["event_source_mappings"][0]["uuid"]
+        .as_str()
+        .context("a UUID")?
+        .to_owned();
     let mapping = async || -> Result<EventSourceMappingConfiguration> {
         let answer = lambda.list_event_source_mappings().send().await?;
         answer
@@ -186,7 +235,8 @@ async fn each_setting_of_function_and_mapping_arrives_and_goes_back_to_its_defau
     let tags = answer.tags.unwrap_or_default();
     assert_eq!((tags["team"].as_str(), tags["cost"].as_str()), ("waves", "1"));
 
-    // An architecture is the code's: cargo builds for this machine, so the other one needs a compiler for it.
+    // An architecture is the code's: cargo builds for this machine, so the other one needs a
+    // compiler for it.
     assert!(service.run(&["staging"])?["unchanged"].as_bool().context("a flag")?);
 
     // Back, away, and nothing left but the stack.
@@ -221,7 +271,12 @@ async fn several_streams_have_a_mapping_each() -> Result<()> {
     // One that is not declared any more is nobody's to delete unasked.
     service.settings("")?;
     let said = service.fails(&["staging"], 4)?;
-    assert!(said.contains(&format!("function `several-staging` reads {payments} by event source mapping")), "{said}");
+    assert!(
+        said.contains(&format!(
+            "function `several-staging` reads {payments} by event source mapping"
+        )),
+        "{said}"
+    );
     service.run(&["staging", "--replace-mapping"])?;
     let lambda = aws_sdk_lambda::Client::new(&config);
     let left = lambda.list_event_source_mappings().send().await?;
@@ -232,7 +287,10 @@ async fn several_streams_have_a_mapping_each() -> Result<()> {
     let output = service.command(["local", "--records", "-"]).output()?;
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains(&format!("choose one with --event-source: the stack's own, {payments}")), "{said}");
+    assert!(
+        said.contains(&format!("choose one with --event-source: the stack's own, {payments}")),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -247,7 +305,8 @@ async fn what_moto_ignores_arrives_at_localstack() -> Result<()> {
         let answer = lambda.get_function().function_name("kept-staging").send().await?;
         answer.configuration.context("a configuration")
     };
-    // LocalStack takes a function and cannot start it without Docker, so each deploy ends once the settings are there.
+    // LocalStack takes a function and cannot start it without Docker, so each deploy ends once the
+    // settings are there.
     let said = service.fails(&["staging"], 1)?;
     assert!(said.contains("error: function `kept-staging` did not come up (Failed)"), "{said}");
     for Case { setting, default, told, read } in function_cases_of_localstack() {

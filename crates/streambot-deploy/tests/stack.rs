@@ -1,9 +1,10 @@
-//! `stack` against LocalStack, which has change sets and nests stacks: what it shows, what it leaves there, and what it says when a
-//! change fails.
+//! `stack` against LocalStack, which has change sets and nests stacks: what it shows, what it
+//! leaves there, and what it says when a change fails.
 //!
-//! LocalStack differs from AWS where a test says so. It tells neither capabilities nor which properties change, it has no change
-//! sets of nested stacks, it does not update nested stacks, and it undoes nothing: a stack whose creation fails stays in
-//! CREATE_FAILED, which AWS knows only where the roll-back was disabled.
+//! LocalStack differs from AWS where a test says so. It tells neither capabilities nor which
+//! properties change, it has no change sets of nested stacks, it does not update nested stacks, and
+//! it undoes nothing: a stack whose creation fails stays in CREATE_FAILED, which AWS knows only
+//! where the roll-back was disabled.
 
 mod support;
 
@@ -51,7 +52,16 @@ impl Stack {
 
     /// `stack staging --template stack.json`, whatever comes of it.
     fn attempt(&self, arguments: &[&str]) -> Result<Output> {
-        let verb = ["stack", "staging", "--template", "stack.json", "--back-off", "0.05", "--output", "json"];
+        let verb = [
+            "stack",
+            "staging",
+            "--template",
+            "stack.json",
+            "--back-off",
+            "0.05",
+            "--output",
+            "json",
+        ];
         Ok(self.service.command(verb).args(arguments).output()?)
     }
 
@@ -67,12 +77,17 @@ impl Stack {
     fn fails(&self, arguments: &[&str], exit_code: i32) -> Result<String> {
         let output = self.attempt(arguments)?;
         let said = String::from_utf8(output.stderr)?;
-        ensure!(output.status.code() == Some(exit_code), "{:?}, not {exit_code}:\n{said}", output.status.code());
+        ensure!(
+            output.status.code() == Some(exit_code),
+            "{:?}, not {exit_code}:\n{said}",
+            output.status.code()
+        );
         ensure!(output.stdout.is_empty(), "a failure has no result");
         Ok(said)
     }
 
-    /// `stack staging --template stack.json` on a terminal, where `keys` are typed at the question: its exit code, and what was shown.
+    /// `stack staging --template stack.json` on a terminal, where `keys` are typed at the question:
+    /// its exit code, and what was shown.
     fn answers(&self, keys: &str) -> Result<(Option<i32>, String)> {
         // `exec`: a shell left in between is interrupted too, and dash then answers 130 for itself.
         let program = env!("CARGO_BIN_EXE_streambot-deploy");
@@ -111,7 +126,8 @@ impl Stack {
     }
 
     async fn described(&self) -> Option<aws_sdk_cloudformation::types::Stack> {
-        let answer = self.cloudformation.describe_stacks().stack_name(&self.name).send().await.ok()?;
+        let answer =
+            self.cloudformation.describe_stacks().stack_name(&self.name).send().await.ok()?;
         answer.stacks().first().cloned()
     }
 
@@ -126,18 +142,24 @@ impl Stack {
     }
 
     async fn change_sets(&self) -> Result<usize> {
-        let answer = self.cloudformation.list_change_sets().stack_name(self.id().await?).send().await?;
+        let answer =
+            self.cloudformation.list_change_sets().stack_name(self.id().await?).send().await?;
         let left = answer.summaries().iter().filter(|summary| {
-            // LocalStack keeps those that were executed, where AWS keeps them as the stack's history too.
+            // LocalStack keeps those that were executed, where AWS keeps them as the stack's
+            // history too.
             summary.execution_status().is_none_or(|status| !status.as_str().starts_with("EXECUTE_"))
         });
         Ok(left.count())
     }
 
     async fn resources(&self) -> Result<Vec<String>> {
-        let answer = self.cloudformation.list_stack_resources().stack_name(self.id().await?).send().await?;
-        let mut ids: Vec<_> =
-            answer.stack_resource_summaries().iter().filter_map(|resource| resource.logical_resource_id()).collect();
+        let answer =
+            self.cloudformation.list_stack_resources().stack_name(self.id().await?).send().await?;
+        let mut ids: Vec<_> = answer
+            .stack_resource_summaries()
+            .iter()
+            .filter_map(|resource| resource.logical_resource_id())
+            .collect();
         ids.sort_unstable();
         Ok(ids.into_iter().map(str::to_owned).collect())
     }
@@ -162,7 +184,8 @@ fn broken() -> Value {
 #[tokio::test]
 async fn a_stack_is_created_changed_and_left_alone() -> Result<()> {
     let stack = Stack::of("converging").await?;
-    let parameters = json!({ "Delay": { "Type": "Number" }, "Size": { "Type": "Number", "Default": 1024 } });
+    let parameters =
+        json!({ "Delay": { "Type": "Number" }, "Size": { "Type": "Number", "Default": 1024 } });
     let template = |resources: Value| {
         json!({
             "Parameters": parameters,
@@ -176,9 +199,14 @@ async fn a_stack_is_created_changed_and_left_alone() -> Result<()> {
     assert_eq!(answer["result"], "created");
     assert_eq!(answer["status"], "CREATE_COMPLETE");
     assert_eq!(answer["stack"], "converging-staging");
-    assert_eq!(answer["changes"], json!([{ "action": "add", "logical_id": "Queue", "type": "AWS::SQS::Queue" }]));
+    assert_eq!(
+        answer["changes"],
+        json!([{ "action": "add", "logical_id": "Queue", "type": "AWS::SQS::Queue" }])
+    );
     let told = lines(&said);
-    let place = |line: &str| told.iter().position(|told| *told == line).with_context(|| format!("{line}: {said}"));
+    let place = |line: &str| {
+        told.iter().position(|told| *told == line).with_context(|| format!("{line}: {said}"))
+    };
     let places = [
         place("reading stack `converging-staging`")?,
         place("making a change set of stack `converging-staging`")?,
@@ -212,8 +240,12 @@ async fn a_stack_is_created_changed_and_left_alone() -> Result<()> {
     stack.template(&template(json!({ "Queue": queue(2) })))?;
     let said = stack.fails(&[], 4)?;
     assert!(said.contains("  - remove Other (AWS::SQS::Queue)\n"), "{said}");
-    let question = "not confirmed: change 1 resource of stack `converging-staging`, removing `Other`?";
-    assert!(said.contains(question) && said.contains("say yes with --yes; nothing was changed"), "{said}");
+    let question =
+        "not confirmed: change 1 resource of stack `converging-staging`, removing `Other`?";
+    assert!(
+        said.contains(question) && said.contains("say yes with --yes; nothing was changed"),
+        "{said}"
+    );
     assert_eq!(stack.change_sets().await?, 0);
     assert_eq!(stack.resources().await?, ["Other", "Queue"]);
     stack.run(&["--yes"])?;
@@ -230,9 +262,14 @@ async fn a_new_stack_that_is_not_confirmed_leaves_nothing_behind() -> Result<()>
     assert_eq!(stack.status().await, None);
 
     // A change set that someone else made is theirs, and so is the stack that waits for it.
-    let other = stack.cloudformation.create_change_set().stack_name(&stack.name).change_set_name("theirs");
+    let other =
+        stack.cloudformation.create_change_set().stack_name(&stack.name).change_set_name("theirs");
     let body = json!({ "Resources": { "Queue": queue(5) } }).to_string();
-    other.change_set_type(aws_sdk_cloudformation::types::ChangeSetType::Create).template_body(body).send().await?;
+    other
+        .change_set_type(aws_sdk_cloudformation::types::ChangeSetType::Create)
+        .template_body(body)
+        .send()
+        .await?;
     stack.fails(&[], 4)?;
     assert_eq!(stack.status().await.as_deref(), Some("REVIEW_IN_PROGRESS"));
     assert_eq!(stack.change_sets().await?, 1);
@@ -260,7 +297,8 @@ async fn who_is_asked_may_say_no_interrupt_or_say_yes() -> Result<()> {
     assert!(said.contains("\u{1b}[32m  + add Queue (AWS::SQS::Queue)\u{1b}[0m"), "{said}");
     // The tree as it was at the end stays on the terminal.
     let tree = "  \u{1b}[32m✓\u{1b}[0m asked-staging (AWS::CloudFormation::Stack) \u{1b}[32mCREATE_COMPLETE\u{1b}[0m";
-    let resource = "    \u{1b}[32m✓\u{1b}[0m Queue (AWS::SQS::Queue) \u{1b}[32mCREATE_COMPLETE\u{1b}[0m";
+    let resource =
+        "    \u{1b}[32m✓\u{1b}[0m Queue (AWS::SQS::Queue) \u{1b}[32mCREATE_COMPLETE\u{1b}[0m";
     assert!(said.contains(tree) && said.contains(resource), "{said}");
 
     stack.template(&json!({ "Resources": { "Other": queue(5) } }))?;
@@ -274,14 +312,20 @@ async fn who_is_asked_may_say_no_interrupt_or_say_yes() -> Result<()> {
 async fn what_is_wrong_with_the_call_is_said_before_anything_is_made() -> Result<()> {
     let stack = Stack::of("wrong").await?;
     let missing = stack.fails(&[], 2)?;
-    assert!(missing.contains("error: reading the template stack.json\n  because: No such file"), "{missing}");
+    assert!(
+        missing.contains("error: reading the template stack.json\n  because: No such file"),
+        "{missing}"
+    );
 
     stack.template(&json!({
         "Parameters": { "Name": { "Type": "String" } },
         "Resources": { "Queue": queue(5) },
     }))?;
     let said = stack.fails(&["--yes"], 2)?;
-    assert!(said.contains("parameter `Name` has no value\n  next: give it one: --parameter Name=…"), "{said}");
+    assert!(
+        said.contains("parameter `Name` has no value\n  next: give it one: --parameter Name=…"),
+        "{said}"
+    );
     let said = stack.fails(&["--yes", "--parameter", "Nmae=x"], 2)?;
     assert!(said.contains("has no parameter `Nmae`\n  next: its parameters are `Name`"), "{said}");
     let said = stack.fails(&["--yes", "--parameter", "Name"], 2)?;
@@ -291,7 +335,10 @@ async fn what_is_wrong_with_the_call_is_said_before_anything_is_made() -> Result
     stack.template(&json!({ "Resources": { "Child": nested } }))?;
     stack.service.file("child.json", "{\"Resources\":{}}")?;
     let said = stack.fails(&["--yes"], 2)?;
-    assert!(said.contains("the template stack.json nests child.json\n  next: name a bucket"), "{said}");
+    assert!(
+        said.contains("the template stack.json nests child.json\n  next: name a bucket"),
+        "{said}"
+    );
     let said = stack.fails(&["--yes", "--bucket", "not-there"], 1)?;
     assert!(said.contains("uploading the template child.json to bucket `not-there`"), "{said}");
     assert!(said.contains("next: create the bucket, or name another one with --bucket"), "{said}");
@@ -303,7 +350,9 @@ async fn what_is_wrong_with_the_call_is_said_before_anything_is_made() -> Result
 async fn a_failure_is_told_by_its_root_cause_alone() -> Result<()> {
     let stack = Stack::of("failing").await?;
     let waits = json!({ "Type": "AWS::SQS::Queue", "DependsOn": "Broken" });
-    stack.template(&json!({ "Resources": { "Queue": queue(5), "Broken": broken(), "After": waits } }))?;
+    stack.template(
+        &json!({ "Resources": { "Queue": queue(5), "Broken": broken(), "After": waits } }),
+    )?;
     let said = stack.fails(&["--yes"], 1)?;
     let expected = "error: stack `failing-staging` was not created (CREATE_FAILED)\n  \
                     because: Broken (AWS::Lambda::Permission): An error occurred";
@@ -349,7 +398,10 @@ async fn nested_templates_and_large_ones_go_through_the_bucket_once() -> Result<
     let objects = stack.s3.list_objects_v2().bucket("nesting-templates").send().await?;
     for object in objects.contents() {
         let key = object.key().context("a key")?;
-        assert!(key.starts_with("streambot/") && key.ends_with(".template") && key.len() == 83, "{key}");
+        assert!(
+            key.starts_with("streambot/") && key.ends_with(".template") && key.len() == 83,
+            "{key}"
+        );
     }
     assert_eq!(objects.contents().len(), 2);
 
@@ -378,18 +430,39 @@ async fn a_stack_that_is_being_changed_is_waited_for() -> Result<()> {
     let stack = Stack::of("busy").await?;
     stack.s3.create_bucket().bucket("busy-templates").send().await?;
     let child = json!({ "Resources": { "Inner": queue(1) } }).to_string();
-    stack.s3.put_object().bucket("busy-templates").key("child").body(child.into_bytes().into()).send().await?;
+    stack
+        .s3
+        .put_object()
+        .bucket("busy-templates")
+        .key("child")
+        .body(child.into_bytes().into())
+        .send()
+        .await?;
     let url = format!("{}/busy-templates/child", LOCALSTACK.url());
-    let nested = json!({ "Type": "AWS::CloudFormation::Stack", "Properties": { "TemplateURL": url } });
-    // LocalStack looks at a nested stack after five seconds, so this one is being created for as long.
+    let nested =
+        json!({ "Type": "AWS::CloudFormation::Stack", "Properties": { "TemplateURL": url } });
+    // LocalStack looks at a nested stack after five seconds, so this one is being created for as
+    // long.
     let body = json!({ "Resources": { "Child": nested, "Queue": queue(1) } });
-    stack.cloudformation.create_stack().stack_name(&stack.name).template_body(body.to_string()).send().await?;
+    stack
+        .cloudformation
+        .create_stack()
+        .stack_name(&stack.name)
+        .template_body(body.to_string())
+        .send()
+        .await?;
 
     stack.template(&body)?;
     let said = stack.fails(&["--wait-timeout", "0.01"], 1)?;
-    assert!(said.contains("error: stack `busy-staging` is being changed (CREATE_IN_PROGRESS)"), "{said}");
+    assert!(
+        said.contains("error: stack `busy-staging` is being changed (CREATE_IN_PROGRESS)"),
+        "{said}"
+    );
     let (answer, said) = stack.run(&[])?;
-    assert!(said.contains("waiting: stack `busy-staging` is being changed (CREATE_IN_PROGRESS)\n"), "{said}");
+    assert!(
+        said.contains("waiting: stack `busy-staging` is being changed (CREATE_IN_PROGRESS)\n"),
+        "{said}"
+    );
     assert_eq!(answer["result"], "unchanged");
     Ok(())
 }
@@ -399,7 +472,8 @@ async fn a_stack_that_never_came_up_is_deleted_and_created_anew() -> Result<()> 
     let stack = Stack::of("fallen").await?;
     // LocalStack rolls back only where a macro is not there; AWS does wherever a resource fails.
     let call = stack.cloudformation.create_stack().stack_name(&stack.name);
-    let body = json!({ "Transform": ["NoSuchMacro"], "Resources": { "Queue": queue(5) } }).to_string();
+    let body =
+        json!({ "Transform": ["NoSuchMacro"], "Resources": { "Queue": queue(5) } }).to_string();
     call.template_body(body)
         .capabilities(aws_sdk_cloudformation::types::Capability::CapabilityAutoExpand)
         .send()
@@ -409,19 +483,25 @@ async fn a_stack_that_never_came_up_is_deleted_and_created_anew() -> Result<()> 
     stack.template(&json!({ "Resources": { "Queue": queue(5) } }))?;
     let said = stack.fails(&[], 4)?;
     assert!(
-        said.contains("stack `fallen-staging` never came up (ROLLBACK_COMPLETE) and holds nothing: delete it"),
+        said.contains(
+            "stack `fallen-staging` never came up (ROLLBACK_COMPLETE) and holds nothing: delete it"
+        ),
         "{said}"
     );
     assert_eq!(stack.status().await.as_deref(), Some("ROLLBACK_COMPLETE"));
 
     let (answer, said) = stack.run(&["--yes"])?;
     assert_eq!(answer["result"], "created");
-    assert!(said.contains("fallen-staging (AWS::CloudFormation::Stack) DELETE_COMPLETE\n"), "{said}");
+    assert!(
+        said.contains("fallen-staging (AWS::CloudFormation::Stack) DELETE_COMPLETE\n"),
+        "{said}"
+    );
     assert_eq!(stack.resources().await?, ["Queue"]);
     Ok(())
 }
 
-/// LocalStack takes a function and cannot start it without Docker, so the deploy ends there; its stack is made by then.
+/// LocalStack takes a function and cannot start it without Docker, so the deploy ends there; its
+/// stack is made by then.
 #[tokio::test]
 async fn a_deploy_makes_the_stack_first_where_it_is_given_a_template() -> Result<()> {
     let stack = Stack::of("deployed").await?;
@@ -429,10 +509,16 @@ async fn a_deploy_makes_the_stack_first_where_it_is_given_a_template() -> Result
     stack.service.file("stack.json", &String::from_utf8(output.stdout)?)?;
     let said = stack.service.fails(&["staging", "--stack", "stack.json"], 4)?;
     assert!(said.contains("not confirmed"), "{said}");
-    let said = stack.service.fails(&["staging", "--stack", "stack.json", "--yes", "--back-off", "0.05"], 1)?;
+    let said = stack
+        .service
+        .fails(&["staging", "--stack", "stack.json", "--yes", "--back-off", "0.05"], 1)?;
     assert!(said.contains("error: function `deployed-staging` did not come up (Failed)"), "{said}");
-    let answer = stack.cloudformation.describe_stacks().stack_name("deployed-staging").send().await?;
-    assert_eq!(answer.stacks()[0].stack_status().map(|status| status.as_str()), Some("CREATE_COMPLETE"));
+    let answer =
+        stack.cloudformation.describe_stacks().stack_name("deployed-staging").send().await?;
+    assert_eq!(
+        answer.stacks()[0].stack_status().map(|status| status.as_str()),
+        Some("CREATE_COMPLETE")
+    );
 
     let said = stack.service.fails(&["staging", "--stack", "stack.json", "--dry-run"], 2)?;
     assert!(said.contains("--dry-run and --stack exclude each other"), "{said}");

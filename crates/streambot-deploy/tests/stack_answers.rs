@@ -1,5 +1,5 @@
-//! `stack` against a CloudFormation of this test's own, which answers what LocalStack cannot: change sets of nested stacks, what is
-//! replaced, capabilities, and roll-backs.
+//! `stack` against a CloudFormation of this test's own, which answers what LocalStack cannot:
+//! change sets of nested stacks, what is replaced, capabilities, and roll-backs.
 
 mod support;
 
@@ -21,7 +21,9 @@ struct CloudFormation {
 }
 
 impl CloudFormation {
-    fn answering(answer: impl Fn(&str, &[String]) -> Result<String, String> + Send + 'static) -> Result<Self> {
+    fn answering(
+        answer: impl Fn(&str, &[String]) -> Result<String, String> + Send + 'static,
+    ) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let url = format!("http://{}", listener.local_addr()?);
         let calls = Arc::<Mutex<Vec<String>>>::default();
@@ -56,7 +58,11 @@ fn read(mut client: &TcpStream) -> Result<String> {
         let text = String::from_utf8_lossy(&request).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let head = head.to_lowercase();
-            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or("0");
+            let length = head
+                .split("content-length: ")
+                .nth(1)
+                .and_then(|rest| rest.lines().next())
+                .unwrap_or("0");
             if body.len() >= length.parse()? {
                 return Ok(body.to_owned());
             }
@@ -70,11 +76,14 @@ fn read(mut client: &TcpStream) -> Result<String> {
 fn write(mut client: TcpStream, answer: Result<String, String>) -> Result<()> {
     let (status, body) = match answer {
         Ok(body) => ("200 OK", body),
-        Err(error) => ("400 Bad Request", format!("<ErrorResponse><Error>{error}</Error></ErrorResponse>")),
+        Err(error) => {
+            ("400 Bad Request", format!("<ErrorResponse><Error>{error}</Error></ErrorResponse>"))
+        }
     };
     let length = body.len();
-    let head =
-        format!("HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
     Ok(client.write_all(format!("{head}{body}").as_bytes())?)
 }
 
@@ -124,15 +133,19 @@ fn nesting(call: &str, _: &[String]) -> Result<String, String> {
              require capabilities: [AWS::IAM::Role]</CapabilitiesReason><ResourceTypes><member>AWS::CloudFormation::Stack\
              </member></ResourceTypes>",
         ),
-        "CreateChangeSet" if call.contains("IncludeNestedStacks=true") && call.contains("refuses-nested") => {
+        "CreateChangeSet"
+            if call.contains("IncludeNestedStacks=true") && call.contains("refuses-nested") =>
+        {
             error("ValidationError", "IncludeNestedStacks is not supported")
         }
-        "CreateChangeSet" if !call.contains("CAPABILITY_NAMED_IAM") => {
-            error("InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_NAMED_IAM]")
-        }
-        "CreateChangeSet" => {
-            result(action, &format!("<Id>arn:change-set</Id><StackId>{}</StackId>", arn("quakes-staging")))
-        }
+        "CreateChangeSet" if !call.contains("CAPABILITY_NAMED_IAM") => error(
+            "InsufficientCapabilitiesException",
+            "Requires capabilities : [CAPABILITY_NAMED_IAM]",
+        ),
+        "CreateChangeSet" => result(
+            action,
+            &format!("<Id>arn:change-set</Id><StackId>{}</StackId>", arn("quakes-staging")),
+        ),
         "DescribeChangeSet" => {
             let changes = match call.contains("nested-change-set") {
                 true => change("Modify", "Stream", "AWS::Kinesis::Stream", REPLACED),
@@ -146,7 +159,9 @@ fn nesting(call: &str, _: &[String]) -> Result<String, String> {
             let id = arn("quakes-staging");
             result(
                 action,
-                &format!("<StackId>{id}</StackId><Status>CREATE_COMPLETE</Status><Changes>{changes}</Changes>"),
+                &format!(
+                    "<StackId>{id}</StackId><Status>CREATE_COMPLETE</Status><Changes>{changes}</Changes>"
+                ),
             )
         }
         "DescribeStackEvents" | "ExecuteChangeSet" | "DeleteChangeSet" => result(action, ""),
@@ -161,12 +176,17 @@ fn run(cloudformation: &CloudFormation, arguments: &[&str], exit_code: i32) -> R
     let verb = ["stack", "staging", "--back-off", "0.01"];
     let output = service.command(verb).args(arguments).output()?;
     let said = String::from_utf8(output.stderr)?;
-    ensure!(output.status.code() == Some(exit_code), "{:?}, not {exit_code}:\n{said}", output.status.code());
+    ensure!(
+        output.status.code() == Some(exit_code),
+        "{:?}, not {exit_code}:\n{said}",
+        output.status.code()
+    );
     Ok(said)
 }
 
 #[test]
-fn what_is_replaced_within_a_nested_stack_and_what_must_be_acknowledged_is_shown_before_the_question() -> Result<()> {
+fn what_is_replaced_within_a_nested_stack_and_what_must_be_acknowledged_is_shown_before_the_question()
+-> Result<()> {
     let cloudformation = CloudFormation::answering(nesting)?;
     let said = run(&cloudformation, &["--template", "stack.json"], 4)?;
     let expected = "  ~ change Child (AWS::CloudFormation::Stack)\n    ± replace Stream (AWS::Kinesis::Stream): Name\n  \
@@ -188,7 +208,12 @@ fn a_server_without_change_sets_of_nested_stacks_gets_a_plain_one() -> Result<()
     let made = cloudformation.calls("CreateChangeSet");
     let last = made.last().context("a change set is made")?;
     assert!(!last.contains("IncludeNestedStacks"), "{last}");
-    assert!(last.contains("Capabilities.member.1=CAPABILITY_IAM&Capabilities.member.2=CAPABILITY_NAMED_IAM"), "{last}");
+    assert!(
+        last.contains(
+            "Capabilities.member.1=CAPABILITY_IAM&Capabilities.member.2=CAPABILITY_NAMED_IAM"
+        ),
+        "{last}"
+    );
     Ok(())
 }
 
@@ -217,11 +242,26 @@ fn rolling_back(call: &str, before: &[String]) -> Result<String, String> {
         (false, _) => vec![old("quakes-staging")],
         (true, false) => vec![
             old("quakes-staging"),
-            event(10, "quakes-staging", "quakes-staging", STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+            event(
+                10,
+                "quakes-staging",
+                "quakes-staging",
+                STACK,
+                "UPDATE_IN_PROGRESS",
+                "User Initiated",
+            ),
             event(11, "quakes-staging", "Child", STACK, "UPDATE_IN_PROGRESS", ""),
-            event(11, "quakes-staging", "Queue", "AWS::SQS::Queue", "UPDATE_IN_PROGRESS", "").replace("-11<", "-11b<"),
+            event(11, "quakes-staging", "Queue", "AWS::SQS::Queue", "UPDATE_IN_PROGRESS", "")
+                .replace("-11<", "-11b<"),
             event(14, "quakes-staging", "Child", STACK, "UPDATE_FAILED", EMBEDDED),
-            event(15, "quakes-staging", "Queue", "AWS::SQS::Queue", "UPDATE_FAILED", "Resource update cancelled"),
+            event(
+                15,
+                "quakes-staging",
+                "Queue",
+                "AWS::SQS::Queue",
+                "UPDATE_FAILED",
+                "Resource update cancelled",
+            ),
             event(
                 16,
                 "quakes-staging",
@@ -230,12 +270,26 @@ fn rolling_back(call: &str, before: &[String]) -> Result<String, String> {
                 "UPDATE_ROLLBACK_IN_PROGRESS",
                 "failed: [Child, Queue]",
             ),
-            event(17, "quakes-staging", "quakes-staging", STACK, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", ""),
+            event(
+                17,
+                "quakes-staging",
+                "quakes-staging",
+                STACK,
+                "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
+                "",
+            ),
             event(18, "quakes-staging", "quakes-staging", STACK, "UPDATE_ROLLBACK_COMPLETE", ""),
         ],
         (true, true) => vec![
             old("Child"),
-            event(12, "Child", "Stream", "AWS::Kinesis::Stream", "UPDATE_FAILED", "the name is taken"),
+            event(
+                12,
+                "Child",
+                "Stream",
+                "AWS::Kinesis::Stream",
+                "UPDATE_FAILED",
+                "the name is taken",
+            ),
             event(
                 13,
                 "Child",
@@ -259,7 +313,10 @@ fn a_rolled_back_update_tells_its_root_cause_and_nothing_of_the_noise() -> Resul
                     because: Child/Stream (AWS::Kinesis::Stream): the name is taken\n  \
                     next: the stack is as it was before: mend the template and try again\n";
     assert_eq!(report, expected);
-    assert!(said.contains(" Child/Stream (AWS::Kinesis::Stream) UPDATE_FAILED: the name is taken\n"), "{said}");
+    assert!(
+        said.contains(" Child/Stream (AWS::Kinesis::Stream) UPDATE_FAILED: the name is taken\n"),
+        "{said}"
+    );
     assert!(!said.contains("long ago"), "{said}");
     assert_eq!(cloudformation.calls("DeleteChangeSet").len(), 0);
     Ok(())
@@ -268,13 +325,18 @@ fn a_rolled_back_update_tells_its_root_cause_and_nothing_of_the_noise() -> Resul
 #[test]
 fn a_stack_that_someone_must_mend_says_how() -> Result<()> {
     for (status, part) in [
-        ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback --stack-name quakes-staging"),
+        (
+            "UPDATE_ROLLBACK_FAILED",
+            "aws cloudformation continue-update-rollback --stack-name quakes-staging",
+        ),
         ("DELETE_FAILED", "aws cloudformation delete-stack --stack-name quakes-staging"),
     ] {
-        let cloudformation = CloudFormation::answering(move |_, _| stack(status, "the role is gone"))?;
+        let cloudformation =
+            CloudFormation::answering(move |_, _| stack(status, "the role is gone"))?;
         let said = run(&cloudformation, &["--template", "stack.json", "--yes"], 1)?;
-        let expected =
-            format!("error: stack `quakes-staging` cannot be changed ({status})\n  because: the role is gone\n");
+        let expected = format!(
+            "error: stack `quakes-staging` cannot be changed ({status})\n  because: the role is gone\n"
+        );
         assert!(said.contains(&expected) && said.contains(part), "{said}");
         assert_eq!(cloudformation.calls("CreateChangeSet").len(), 0);
     }
@@ -283,10 +345,11 @@ fn a_stack_that_someone_must_mend_says_how() -> Result<()> {
 
 #[test]
 fn a_change_set_whose_making_was_not_answered_is_gone_on_with() -> Result<()> {
-    let cloudformation = CloudFormation::answering(|call, before| match is(call, "CreateChangeSet") {
-        true => error("AlreadyExistsException", "ChangeSet streambot-1 already exists"),
-        false => rolling_back(call, before),
-    })?;
+    let cloudformation =
+        CloudFormation::answering(|call, before| match is(call, "CreateChangeSet") {
+            true => error("AlreadyExistsException", "ChangeSet streambot-1 already exists"),
+            false => rolling_back(call, before),
+        })?;
     let said = run(&cloudformation, &["--template", "stack.json", "--yes"], 1)?;
     assert!(said.contains("was not updated (UPDATE_ROLLBACK_COMPLETE)"), "{said}");
     assert_eq!(cloudformation.calls("CreateChangeSet").len(), 1);
@@ -295,10 +358,11 @@ fn a_change_set_whose_making_was_not_answered_is_gone_on_with() -> Result<()> {
 
 #[test]
 fn a_change_set_that_cannot_be_executed_is_taken_away() -> Result<()> {
-    let cloudformation = CloudFormation::answering(|call, before| match is(call, "ExecuteChangeSet") {
-        true => error("InsufficientCapabilitiesException", "no"),
-        false => nesting(call, before),
-    })?;
+    let cloudformation =
+        CloudFormation::answering(|call, before| match is(call, "ExecuteChangeSet") {
+            true => error("InsufficientCapabilitiesException", "no"),
+            false => nesting(call, before),
+        })?;
     let said = run(&cloudformation, &["--template", "stack.json", "--yes"], 1)?;
     assert!(said.contains("error: executing the change set of stack `quakes-staging`\n"), "{said}");
     assert_eq!(cloudformation.calls("DeleteChangeSet").len(), 1);
@@ -317,12 +381,34 @@ fn stuck(call: &str, before: &[String]) -> Result<String, String> {
     if !is(call, "DescribeStackEvents") {
         return nesting(call, before);
     }
-    let mut events = vec![event(1, "quakes-staging", "quakes-staging", STACK, "ROLLBACK_FAILED", "long ago")];
+    let mut events =
+        vec![event(1, "quakes-staging", "quakes-staging", STACK, "ROLLBACK_FAILED", "long ago")];
     if before.iter().any(|call| is(call, "DeleteStack")) {
         events.extend([
-            event(2, "quakes-staging", "quakes-staging", STACK, "DELETE_IN_PROGRESS", "User Initiated"),
-            event(3, "quakes-staging", "Archive", "AWS::S3::Bucket", "DELETE_FAILED", "the bucket is not empty"),
-            event(4, "quakes-staging", "quakes-staging", STACK, "DELETE_FAILED", "failed to delete: [Archive]"),
+            event(
+                2,
+                "quakes-staging",
+                "quakes-staging",
+                STACK,
+                "DELETE_IN_PROGRESS",
+                "User Initiated",
+            ),
+            event(
+                3,
+                "quakes-staging",
+                "Archive",
+                "AWS::S3::Bucket",
+                "DELETE_FAILED",
+                "the bucket is not empty",
+            ),
+            event(
+                4,
+                "quakes-staging",
+                "quakes-staging",
+                STACK,
+                "DELETE_FAILED",
+                "failed to delete: [Archive]",
+            ),
         ]);
     }
     events.reverse();
@@ -333,7 +419,10 @@ fn stuck(call: &str, before: &[String]) -> Result<String, String> {
 fn a_stack_that_cannot_be_deleted_says_what_keeps_it() -> Result<()> {
     let cloudformation = CloudFormation::answering(stuck)?;
     let said = run(&cloudformation, &["--template", "stack.json"], 4)?;
-    assert!(said.contains("(ROLLBACK_FAILED) and holds what its roll-back could not delete: delete it"), "{said}");
+    assert!(
+        said.contains("(ROLLBACK_FAILED) and holds what its roll-back could not delete: delete it"),
+        "{said}"
+    );
     assert_eq!(cloudformation.calls("DeleteStack").len(), 0);
     let said = run(&cloudformation, &["--template", "stack.json", "--yes"], 1)?;
     let expected = "error: stack `quakes-staging` was not deleted (DELETE_FAILED)\n  \

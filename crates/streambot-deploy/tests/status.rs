@@ -1,4 +1,5 @@
-//! `status` against moto: a service that is deployed, one that is there in part, parts that may not be read, and looking on.
+//! `status` against moto: a service that is deployed, one that is there in part, parts that may not
+//! be read, and looking on.
 
 mod support;
 
@@ -7,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricDatum, StateValue, Statistic};
+use aws_sdk_cloudwatch::types::{
+    ComparisonOperator, Dimension, MetricDatum, StateValue, Statistic,
+};
 use serde_json::{Value, json};
 
 use support::Server;
@@ -16,12 +19,18 @@ use support::proxy::{Call, Fault, Refusal};
 
 static MOTO: LazyLock<Server> = LazyLock::new(|| Server::moto().expect("moto starts"));
 
-/// Makes an alarm, and lets the next status find it in the Streambot stack's resources: moto's stacks have no alarms.
+/// Makes an alarm, and lets the next status find it in the Streambot stack's resources: moto's
+/// stacks have no alarms.
 async fn alarm(deployed: &Deployed) -> Result<String> {
     let name = format!("{}-ErrorAlarm", deployed.child);
     let client = aws_sdk_cloudwatch::Client::new(&deployed.config);
-    let request = client.put_metric_alarm().alarm_name(&name).metric_name(&deployed.child).namespace("streambot");
-    let request = request.comparison_operator(ComparisonOperator::GreaterThanThreshold).threshold(0.0);
+    let request = client
+        .put_metric_alarm()
+        .alarm_name(&name)
+        .metric_name(&deployed.child)
+        .namespace("streambot");
+    let request =
+        request.comparison_operator(ComparisonOperator::GreaterThanThreshold).threshold(0.0);
     request.evaluation_periods(1).period(60).statistic(Statistic::Sum).send().await?;
     find_alarm(deployed, &name);
     Ok(name)
@@ -34,14 +43,21 @@ fn find_alarm(deployed: &Deployed, name: &str) {
          <ResourceType>AWS::CloudWatch::Alarm</ResourceType></member>"
     );
     // The service's own stack is the first.
-    deployed.proxy.once("ListStackResources", 2, Fault::Reword(LIST.to_owned(), format!("{LIST}{resource}")));
+    deployed.proxy.once(
+        "ListStackResources",
+        2,
+        Fault::Reword(LIST.to_owned(), format!("{LIST}{resource}")),
+    );
 }
 
 /// The ARN of the Streambot stack's topic.
 async fn topic(deployed: &Deployed) -> Result<String> {
     let client = aws_sdk_cloudformation::Client::new(&deployed.config);
     let answer = client.list_stack_resources().stack_name(&deployed.child).send().await?;
-    let topic = answer.stack_resource_summaries().iter().find(|one| one.resource_type() == Some("AWS::SNS::Topic"));
+    let topic = answer
+        .stack_resource_summaries()
+        .iter()
+        .find(|one| one.resource_type() == Some("AWS::SNS::Topic"));
     topic.and_then(|topic| topic.physical_resource_id().map(str::to_owned)).context("a topic")
 }
 
@@ -71,9 +87,16 @@ impl Metric<'_> {
 #[tokio::test]
 async fn a_deployed_service_is_told_from_its_stack_to_its_alarms() -> Result<()> {
     let deployed = Deployed::new(&MOTO, "told", &[]).await?;
-    let of_lambda =
-        |name| Metric { namespace: "AWS/Lambda", name, dimension: ("FunctionName", deployed.name.as_str()) };
-    let of_streambot = |status| Metric { namespace: "streambot", name: &deployed.child, dimension: ("Status", status) };
+    let of_lambda = |name| Metric {
+        namespace: "AWS/Lambda",
+        name,
+        dimension: ("FunctionName", deployed.name.as_str()),
+    };
+    let of_streambot = |status| Metric {
+        namespace: "streambot",
+        name: &deployed.child,
+        dimension: ("Status", status),
+    };
     for (metric, minutes_ago, value) in [
         (of_lambda("IteratorAge"), 30, 4_000.0),
         (of_lambda("IteratorAge"), 10, 1_500.0),
@@ -108,15 +131,20 @@ async fn a_deployed_service_is_told_from_its_stack_to_its_alarms() -> Result<()>
     assert_eq!(function["code_sha256"], deployed.answer["code_sha256"]);
     assert_eq!((&function["state"], &function["canary"]), (&json!("Active"), &Value::Null));
     assert!(function["last_modified"].is_string(), "{function}");
-    assert_eq!((&function["memory_in_megabytes"], &function["timeout_in_seconds"]), (&json!(128), &json!(60)));
-    let [mapping] = status["event_source_mappings"].as_array().context("mappings")?.as_slice() else {
+    assert_eq!(
+        (&function["memory_in_megabytes"], &function["timeout_in_seconds"]),
+        (&json!(128), &json!(60))
+    );
+    let [mapping] = status["event_source_mappings"].as_array().context("mappings")?.as_slice()
+    else {
         panic!("{status}")
     };
     assert_eq!(mapping["uuid"], deployed.answer["event_source_mappings"][0]["uuid"]);
     assert_eq!(mapping["function_arn"], deployed.answer["alias"]);
     assert_eq!((&mapping["state"], &mapping["batch_size"]), (&json!("Enabled"), &json!(100)));
 
-    let numbers = |series: &Value| [series["last"].clone(), series["max"].clone(), series["sum"].clone()];
+    let numbers =
+        |series: &Value| [series["last"].clone(), series["max"].clone(), series["sum"].clone()];
     let metrics = &status["metrics"];
     assert_eq!(numbers(&metrics["iterator_age"]), [1_500.0, 4_000.0, 5_500.0]);
     assert_eq!(numbers(&metrics["errors"]), [0.0, 2.0, 2.0]);
@@ -126,7 +154,9 @@ async fn a_deployed_service_is_told_from_its_stack_to_its_alarms() -> Result<()>
     assert_eq!(numbers(&metrics["streambot"]["success"]), [1.0, 1.0, 1.0]);
     assert_eq!(metrics["errors"]["points"].as_array().map(Vec::len), Some(30));
 
-    let [told] = status["alarms"].as_array().context("alarms")?.as_slice() else { panic!("{status}") };
+    let [told] = status["alarms"].as_array().context("alarms")?.as_slice() else {
+        panic!("{status}")
+    };
     assert_eq!((&told["name"], &told["state"]), (&json!(ringing), &json!("ALARM")));
     assert_eq!(told["reason"], "three records failed");
     assert!(told["since"].is_string(), "{told}");
@@ -134,7 +164,13 @@ async fn a_deployed_service_is_told_from_its_stack_to_its_alarms() -> Result<()>
 
     find_alarm(&deployed, &ringing);
     let text = deployed.text(&["status", "staging"])?;
-    for part in ["told-staging in us-east-1", "version 1 (alias current)", "last 1.5 s, max 4.0 s", "▇", &ringing] {
+    for part in [
+        "told-staging in us-east-1",
+        "version 1 (alias current)",
+        "last 1.5 s, max 4.0 s",
+        "▇",
+        &ringing,
+    ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(!text.contains('\u{1b}'), "{text}");
@@ -149,12 +185,14 @@ async fn an_address_that_has_not_confirmed_is_told() -> Result<()> {
     // To moto, whoever is asked has confirmed.
     let sns = aws_sdk_sns::Client::new(&deployed.config);
     let topic = topic(&deployed).await?;
-    let subscriptions = sns.list_subscriptions_by_topic().topic_arn(&topic).send().await?.subscriptions;
+    let subscriptions =
+        sns.list_subscriptions_by_topic().topic_arn(&topic).send().await?.subscriptions;
     let arn = subscriptions.unwrap_or_default().remove(0).subscription_arn.context("an ARN")?;
     let pending = Fault::Reword(arn, "PendingConfirmation".to_owned());
     deployed.proxy.for_ever("ListSubscriptionsByTopic", 1, pending);
     let status = deployed.service.run(&["status", "staging"])?;
-    let expected = json!([{ "endpoint": "ops@example.com", "protocol": "email", "topic_arn": topic }]);
+    let expected =
+        json!([{ "endpoint": "ops@example.com", "protocol": "email", "topic_arn": topic }]);
     assert_eq!(status["pending_confirmations"], expected);
     let text = deployed.text(&["status", "staging"])?;
     assert!(text.contains("pending: ops@example.com has not confirmed"), "{text}");
@@ -166,7 +204,10 @@ async fn where_nothing_is_deployed_it_is_missing() -> Result<()> {
     let deployed = Deployed::nothing(&MOTO, "nothing").await?;
     for arguments in [&["status", "staging"][..], &["status", "staging", "--watch"]] {
         let said = deployed.service.fails(arguments, 3)?;
-        assert!(said.contains("neither stack nor function `nothing-staging` is there in us-east-1"), "{said}");
+        assert!(
+            said.contains("neither stack nor function `nothing-staging` is there in us-east-1"),
+            "{said}"
+        );
     }
     Ok(())
 }
@@ -199,7 +240,11 @@ async fn what_may_not_be_read_is_told_in_its_place() -> Result<()> {
     let alarm = alarm(&deployed).await?;
     let denied = |operation: &str| {
         let message = format!("not authorized to perform: {operation}");
-        deployed.proxy.for_ever(operation, 1, Fault::Refuse(Refusal::new(403, "AccessDeniedException", message)));
+        deployed.proxy.for_ever(
+            operation,
+            1,
+            Fault::Refuse(Refusal::new(403, "AccessDeniedException", message)),
+        );
     };
     for (operation, part) in [
         ("GetMetricData", "metrics"),
@@ -211,8 +256,12 @@ async fn what_may_not_be_read_is_told_in_its_place() -> Result<()> {
         denied(operation);
         find_alarm(&deployed, &alarm);
         let status = deployed.service.run(&["status", "staging"])?;
-        let why = status[part]["unreadable"].as_str().with_context(|| format!("{part} of {status}"))?;
-        assert!(why.contains(&format!("AccessDeniedException: not authorized to perform: {operation}")), "{why}");
+        let why =
+            status[part]["unreadable"].as_str().with_context(|| format!("{part} of {status}"))?;
+        assert!(
+            why.contains(&format!("AccessDeniedException: not authorized to perform: {operation}")),
+            "{why}"
+        );
         assert_eq!(status["function"]["version"], "1");
     }
     let text = deployed.text(&["status", "staging"])?;
@@ -230,12 +279,17 @@ async fn a_canary_is_told_with_its_share() -> Result<()> {
     let deployed = Deployed::new(&MOTO, "weighed", &[]).await?;
     let lambda = aws_sdk_lambda::Client::new(&deployed.config);
     deployed.service.run(&["staging", "--memory", "256"])?;
-    let routing = aws_sdk_lambda::types::AliasRoutingConfiguration::builder().additional_version_weights("2", 0.1);
-    let request = lambda.update_alias().function_name(&deployed.name).name("current").function_version("1");
+    let routing = aws_sdk_lambda::types::AliasRoutingConfiguration::builder()
+        .additional_version_weights("2", 0.1);
+    let request =
+        lambda.update_alias().function_name(&deployed.name).name("current").function_version("1");
     request.routing_config(routing.build()).send().await?;
 
     let function = &deployed.service.run(&["status", "staging"])?["function"];
-    assert_eq!((&function["version"], &function["memory_in_megabytes"]), (&json!("1"), &json!(128)));
+    assert_eq!(
+        (&function["version"], &function["memory_in_megabytes"]),
+        (&json!("1"), &json!(128))
+    );
     let canary = &function["canary"];
     assert_eq!((&canary["version"], &canary["weight"]), (&json!("2"), &json!(0.1)));
     assert!(deployed.text(&["status", "staging"])?.contains("10% of the batches go to version 2"));

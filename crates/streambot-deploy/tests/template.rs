@@ -10,7 +10,8 @@ use serde_json::Value;
 use support::{streambot_deploy, tool};
 
 fn template(form: &str, output: &str) -> Result<String> {
-    let output = streambot_deploy().args(["template", "--form", form, "--output", output]).output()?;
+    let output =
+        streambot_deploy().args(["template", "--form", form, "--output", output]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }

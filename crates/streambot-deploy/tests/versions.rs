@@ -1,4 +1,5 @@
-//! Versions of a function against moto: how many stay, going back, and canaries that do well, do badly or are interrupted.
+//! Versions of a function against moto: how many stay, going back, and canaries that do well, do
+//! badly or are interrupted.
 
 mod support;
 
@@ -42,20 +43,31 @@ impl Deployed {
             service,
             function,
             lambda: aws_sdk_lambda::Client::new(&config),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(&config.into_builder().endpoint_url(AWS.url()).build()),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(
+                &config.into_builder().endpoint_url(AWS.url()).build(),
+            ),
         })
     }
 
     /// The version the alias names, and the one that gets a share.
     async fn alias(&self) -> Result<(String, Option<(String, f64)>)> {
-        let alias = self.lambda.get_alias().function_name(&self.function).name("current").send().await?;
-        let weights = alias.routing_config.and_then(|routing| routing.additional_version_weights).unwrap_or_default();
+        let alias =
+            self.lambda.get_alias().function_name(&self.function).name("current").send().await?;
+        let weights = alias
+            .routing_config
+            .and_then(|routing| routing.additional_version_weights)
+            .unwrap_or_default();
         Ok((alias.function_version.context("a version")?, weights.into_iter().next()))
     }
 
     async fn versions(&self) -> Result<Vec<String>> {
-        let answer = self.lambda.list_versions_by_function().function_name(&self.function).send().await?;
-        Ok(answer.versions().iter().filter_map(|version| version.version().map(str::to_owned)).collect())
+        let answer =
+            self.lambda.list_versions_by_function().function_name(&self.function).send().await?;
+        Ok(answer
+            .versions()
+            .iter()
+            .filter_map(|version| version.version().map(str::to_owned))
+            .collect())
     }
 
     /// Waits until a canary of `version` runs.
@@ -70,7 +82,8 @@ impl Deployed {
 
     /// Counts an invocation of `version`, as Lambda does.
     async fn invoked(&self, version: &str) -> Result<()> {
-        let dimension = |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
+        let dimension =
+            |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
         let datum = MetricDatum::builder()
             .metric_name("Invocations")
             .dimensions(dimension("FunctionName", &self.function))
@@ -84,7 +97,8 @@ impl Deployed {
 
     /// Counts an invocation of `version` that left a record undone, as the runtime does.
     async fn record_undone(&self, version: &str) -> Result<()> {
-        let dimension = |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
+        let dimension =
+            |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
         let datum = MetricDatum::builder()
             .metric_name(&self.function)
             .dimensions(dimension("Status", "Error"))
@@ -129,11 +143,25 @@ async fn a_rollback_moves_the_alias_and_the_next_deploy_moves_it_on() -> Result<
     let said = deployed.service.fails(&["rollback", "staging", "--to", "9"], 2)?;
     assert!(said.contains("the versions are 1, 2, 3"), "{said}");
     let said = deployed.service.fails(&["rollback", "nowhere"], 3)?;
-    assert!(said.contains("function `returner-nowhere` with an alias `current` is not there in us-east-1"), "{said}");
+    assert!(
+        said.contains(
+            "function `returner-nowhere` with an alias `current` is not there in us-east-1"
+        ),
+        "{said}"
+    );
 
     deployed.service.run(&["staging", "--memory", "130"])?;
-    let function = deployed.lambda.get_function().function_name("returner-staging").qualifier("current").send().await?;
-    assert_eq!(function.configuration.and_then(|configuration| configuration.memory_size), Some(130));
+    let function = deployed
+        .lambda
+        .get_function()
+        .function_name("returner-staging")
+        .qualifier("current")
+        .send()
+        .await?;
+    assert_eq!(
+        function.configuration.and_then(|configuration| configuration.memory_size),
+        Some(130)
+    );
     Ok(())
 }
 
@@ -141,8 +169,11 @@ async fn a_rollback_moves_the_alias_and_the_next_deploy_moves_it_on() -> Result<
 async fn a_canary_that_does_well_gets_all_and_one_that_fails_gets_none() -> Result<()> {
     let deployed = Deployed::new("canary").await?;
     let run = |memory: &'static str, canary: &'static str| {
-        let mut command = deployed.service.command(["staging", "--memory", memory, "--canary", canary]);
-        tokio::task::spawn_blocking(move || command.args(["--profile", "dev", "--output", "json"]).output())
+        let mut command =
+            deployed.service.command(["staging", "--memory", memory, "--canary", canary]);
+        tokio::task::spawn_blocking(move || {
+            command.args(["--profile", "dev", "--output", "json"]).output()
+        })
     };
     let (output, invoked) = tokio::join!(run("129", "50%/2s"), async {
         deployed.until_canary("2").await?;
@@ -166,7 +197,9 @@ async fn a_canary_that_does_well_gets_all_and_one_that_fails_gets_none() -> Resu
     let said = String::from_utf8(failed.stderr)?;
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("error: version 3 of `canary-staging` gets no batches any more, version 2 gets them all"),
+        said.contains(
+            "error: version 3 of `canary-staging` gets no batches any more, version 2 gets them all"
+        ),
         "{said}"
     );
     assert!(said.contains("1 left a record undone"), "{said}");
@@ -185,7 +218,8 @@ async fn an_interrupted_canary_is_picked_up_by_the_next_run_or_ended_by_a_rollba
     let deployed = Deployed::new("patient").await?;
     let interrupt = async |memory: &str, version: &str| -> Result<()> {
         let arguments = ["staging", "--memory", memory, "--canary", "10%/3s", "--profile", "dev"];
-        let mut run = deployed.service.command(arguments).stderr(std::process::Stdio::null()).spawn()?;
+        let mut run =
+            deployed.service.command(arguments).stderr(std::process::Stdio::null()).spawn()?;
         deployed.until_canary(version).await?;
         run.kill()?;
         run.wait()?;
@@ -206,6 +240,9 @@ async fn an_interrupted_canary_is_picked_up_by_the_next_run_or_ended_by_a_rollba
     // What is declared is live, and a canary of something else still runs.
     interrupt("131", "4").await?;
     let answer = deployed.service.run(&["staging", "--memory", "129"])?;
-    assert_eq!(deployed.alias().await?, (answer["version"].as_str().context("a version")?.to_owned(), None));
+    assert_eq!(
+        deployed.alias().await?,
+        (answer["version"].as_str().context("a version")?.to_owned(), None)
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The alarms, and the topic that they are sent to. It knows the metrics that exist, not who emits them.
+//! The alarms, and the topic that they are sent to. It knows the metrics that exist, not who emits
+//! them.
 
 use serde_json::{Value as Json, json};
 
@@ -42,10 +43,12 @@ impl AlarmTopic {
             .property("Dimensions", dimension("Status", "Error"))
     }
 
-    /// Records that wait too long. Lambda's own metric is there for as long as it invokes, a batch that it keeps retrying
-    /// included; the stream's is silent then, and is for stacks that cannot tell the function's name.
+    /// Records that wait too long. Lambda's own metric is there for as long as it invokes, a batch
+    /// that it keeps retrying included; the stream's is silent then, and is for stacks that cannot
+    /// tell the function's name.
     ///
-    /// See [Monitoring Kinesis](https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html).
+    /// See [Monitoring
+    /// Kinesis](https://docs.aws.amazon.com/streams/latest/dev/monitoring-with-cloudwatch.html).
     pub(crate) fn iterator_age_alarm(
         &self,
         (has_function, function_name): &(Presence, Value<String>),
@@ -53,15 +56,17 @@ impl AlarmTopic {
         stream_name: Value<String>,
         milliseconds: Value<u32>,
     ) -> Resource {
-        let of_stream = |metric: &'static str| (metric, dimension("StreamName", stream_name.clone()));
+        let of_stream =
+            |metric: &'static str| (metric, dimension("StreamName", stream_name.clone()));
         let (reads, read_dimensions) = of_stream("GetRecords.IteratorAgeMilliseconds");
         let pushed_dimensions = json!([
             { "Name": "StreamName", "Value": stream_name },
             { "Name": "ConsumerName", "Value": consumer_name },
         ]);
-        let metric = has_consumer.choose::<String>("SubscribeToShardEvent.MillisBehindLatest", reads);
-        let dimensions =
-            has_consumer.choose::<Json>(Value::Literal(pushed_dimensions), Value::Literal(read_dimensions));
+        let metric =
+            has_consumer.choose::<String>("SubscribeToShardEvent.MillisBehindLatest", reads);
+        let dimensions = has_consumer
+            .choose::<Json>(Value::Literal(pushed_dimensions), Value::Literal(read_dimensions));
         let of_function = Value::Literal(dimension("FunctionName", function_name.clone()));
         self.alarm(
             "Records wait too long before they are processed: the function is slow, or a batch keeps failing",
@@ -75,7 +80,11 @@ impl AlarmTopic {
     }
 
     /// Records that producers were told to send again.
-    pub(crate) fn write_throughput_alarm(&self, stream_name: Value<String>, records: Value<u32>) -> Resource {
+    pub(crate) fn write_throughput_alarm(
+        &self,
+        stream_name: Value<String>,
+        records: Value<u32>,
+    ) -> Resource {
         self.stream_alarm(
             "Producers write more than the stream takes: give it more shards, or spread the partition keys",
             "WriteProvisionedThroughputExceeded",
@@ -85,7 +94,11 @@ impl AlarmTopic {
     }
 
     /// Reads that were turned away.
-    pub(crate) fn read_throughput_alarm(&self, stream_name: Value<String>, reads: Value<u32>) -> Resource {
+    pub(crate) fn read_throughput_alarm(
+        &self,
+        stream_name: Value<String>,
+        reads: Value<u32>,
+    ) -> Resource {
         self.stream_alarm(
             "Consumers read more than the stream gives: give it more shards, or the consumer an enhanced fan-out",
             "ReadProvisionedThroughputExceeded",
@@ -94,9 +107,13 @@ impl AlarmTopic {
         )
     }
 
-    /// Invocations that ended with no answer, such as a timeout: those that cannot emit the metric of
-    /// [`error_alarm`](Self::error_alarm).
-    pub(crate) fn function_error_alarm(&self, function_name: Value<String>, invocations: Value<u32>) -> Resource {
+    /// Invocations that ended with no answer, such as a timeout: those that cannot emit the metric
+    /// of [`error_alarm`](Self::error_alarm).
+    pub(crate) fn function_error_alarm(
+        &self,
+        function_name: Value<String>,
+        invocations: Value<u32>,
+    ) -> Resource {
         self.function_alarm(
             "An invocation failed as a whole: an error, a timeout, or a function that could not start",
             "Errors",
@@ -106,7 +123,11 @@ impl AlarmTopic {
     }
 
     /// Invocations that Lambda turned away, for want of concurrency.
-    pub(crate) fn function_throttle_alarm(&self, function_name: Value<String>, invocations: Value<u32>) -> Resource {
+    pub(crate) fn function_throttle_alarm(
+        &self,
+        function_name: Value<String>,
+        invocations: Value<u32>,
+    ) -> Resource {
         self.function_alarm(
             "Invocations were throttled: the account or the function is out of concurrency",
             "Throttles",
@@ -141,7 +162,8 @@ impl AlarmTopic {
             .property("EvaluationPeriods", 5)
     }
 
-    /// See [Lambda's metrics](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html).
+    /// See [Lambda's
+    /// metrics](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html).
     fn function_alarm(
         &self,
         description: &str,
@@ -170,8 +192,9 @@ impl AlarmTopic {
     }
 }
 
-/// The topic, with a subscription where there is an address to send to, and a key where there is one. AWS's own key for SNS
-/// is no choice: [CloudWatch may not use it][aws], and every alarm would be lost.
+/// The topic, with a subscription where there is an address to send to, and a key where there is
+/// one. AWS's own key for SNS is no choice: [CloudWatch may not use it][aws], and every alarm would
+/// be lost.
 ///
 /// [aws]: https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
 pub(crate) fn topic(

@@ -1,5 +1,6 @@
-//! The dashboard: what came in, how it was processed, and what went wrong, one widget each. It names the metrics that AWS
-//! and Streambot's runtime emit and knows no other resource than those it is told of.
+//! The dashboard: what came in, how it was processed, and what went wrong, one widget each. It
+//! names the metrics that AWS and Streambot's runtime emit and knows no other resource than those
+//! it is told of.
 
 use serde_json::{Value as Json, json};
 
@@ -10,7 +11,8 @@ use crate::value::{Intrinsic, Value, join, sub_with};
 
 pub(crate) const LOGICAL_ID: &str = "Dashboard";
 
-/// What the dashboard shows. Alarms are the logical ids of those that are there whenever their part is.
+/// What the dashboard shows. Alarms are the logical ids of those that are there whenever their part
+/// is.
 pub(crate) struct Shown {
     pub(crate) stream_name: Value<String>,
     pub(crate) metric_name: Value<String>,
@@ -22,8 +24,8 @@ pub(crate) struct Shown {
     pub(crate) queue_alarms: Vec<String>,
 }
 
-/// The body is [JSON in a string][aws], put together by the stack: what needs the function's name or the queue is left out
-/// where there is none.
+/// The body is [JSON in a string][aws], put together by the stack: what needs the function's name
+/// or the queue is left out where there is none.
 ///
 /// [aws]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
 pub(crate) fn resource(shown: &Shown) -> Resource {
@@ -35,9 +37,14 @@ pub(crate) fn resource(shown: &Shown) -> Resource {
         ("LogGroupName", shown.log_group.clone()),
     ];
     let always = filled(&stream_widgets(&shown.alarms), own);
-    let of_function = filled(&function_widgets(&shown.function_alarms), [("FunctionName", function_name.clone())]);
-    let of_queue =
-        filled(&queue_widgets(&shown.queue_alarms), [("QueueName", Value::from(crate::get_att(queue, "QueueName")))]);
+    let of_function = filled(
+        &function_widgets(&shown.function_alarms),
+        [("FunctionName", function_name.clone())],
+    );
+    let of_queue = filled(
+        &queue_widgets(&shown.queue_alarms),
+        [("QueueName", Value::from(crate::get_att(queue, "QueueName")))],
+    );
     let nothing = || Value::Literal(String::new());
     let parts: [Value<String>; 5] = [
         r#"{"widgets":["#.into(),
@@ -68,15 +75,17 @@ fn listed(widgets: &[Json], first: bool) -> String {
 
 fn stream_widgets(alarms: &[String]) -> String {
     let of_stream = |metric: &str, statistic: &str| json!(["AWS/Kinesis", metric, "StreamName", "${StreamName}", { "stat": statistic }]);
-    let of_status =
-        |status: &str| json!([NAMESPACE, "${MetricName}", "Status", status, { "stat": "Sum", "label": status }]);
+    let of_status = |status: &str| json!([NAMESPACE, "${MetricName}", "Status", status, { "stat": "Sum", "label": status }]);
     let errors = "SOURCE '${LogGroupName}' | fields @timestamp, @message | filter @message like /ERROR/ \
                   | sort @timestamp desc | limit 20";
     let widgets = [
         alarm_widget("Alarms", alarms),
         metric_widget("Records in", &[of_stream("IncomingRecords", "Sum")]),
         metric_widget("Bytes in", &[of_stream("IncomingBytes", "Sum")]),
-        metric_widget("Iterator age (ms)", &[of_stream("GetRecords.IteratorAgeMilliseconds", "Maximum")]),
+        metric_widget(
+            "Iterator age (ms)",
+            &[of_stream("GetRecords.IteratorAgeMilliseconds", "Maximum")],
+        ),
         metric_widget("Invocations by outcome", &[of_status("Success"), of_status("Error")]),
         json!({ "type": "log", "width": 24, "height": 6, "properties": {
             "title": "Last errors", "region": "${AWS::Region}", "view": "table", "query": errors,
@@ -93,19 +102,31 @@ fn function_widgets(alarms: &[String]) -> String {
         alarm_widget("Alarms of the function", alarms),
         metric_widget(
             "Function",
-            &[of_function("Invocations", "Sum"), of_function("Errors", "Sum"), of_function("Throttles", "Sum")],
+            &[
+                of_function("Invocations", "Sum"),
+                of_function("Errors", "Sum"),
+                of_function("Throttles", "Sum"),
+            ],
         ),
-        metric_widget("Duration (ms)", &[of_function("Duration", "p50"), of_function("Duration", "p99")]),
-        metric_widget("Iterator age of the function (ms)", &[of_function("IteratorAge", "Maximum")]),
+        metric_widget(
+            "Duration (ms)",
+            &[of_function("Duration", "p50"), of_function("Duration", "p99")],
+        ),
+        metric_widget(
+            "Iterator age of the function (ms)",
+            &[of_function("IteratorAge", "Maximum")],
+        ),
         metric_widget("Records", &[of_service("Records"), of_service("FailedRecords")]),
     ];
     listed(&widgets, false)
 }
 
 fn queue_widgets(alarms: &[String]) -> String {
-    let depth =
-        json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "${QueueName}", { "stat": "Maximum" }]);
-    let widgets = [alarm_widget("Alarm of the failure queue", alarms), metric_widget("Failure queue", &[depth])];
+    let depth = json!(["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", "${QueueName}", { "stat": "Maximum" }]);
+    let widgets = [
+        alarm_widget("Alarm of the failure queue", alarms),
+        metric_widget("Failure queue", &[depth]),
+    ];
     listed(&widgets, false)
 }
 
@@ -116,6 +137,7 @@ fn metric_widget(title: &str, metrics: &[Json]) -> Json {
 }
 
 fn alarm_widget(title: &str, alarms: &[String]) -> Json {
-    let arns: Vec<String> = alarms.iter().map(|logical_id| format!("${{{logical_id}.Arn}}")).collect();
+    let arns: Vec<String> =
+        alarms.iter().map(|logical_id| format!("${{{logical_id}.Arn}}")).collect();
     json!({ "type": "alarm", "width": 24, "height": 2, "properties": { "title": title, "alarms": arns } })
 }

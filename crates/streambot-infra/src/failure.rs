@@ -1,5 +1,6 @@
-//! Where Lambda leaves what it gives up on: a bucket, which holds the records themselves, or a queue, which holds their
-//! sequence numbers. This module knows what is kept there and for how long, not who may write it.
+//! Where Lambda leaves what it gives up on: a bucket, which holds the records themselves, or a
+//! queue, which holds their sequence numbers. This module knows what is kept there and for how
+//! long, not who may write it.
 
 use serde_json::{Value as Json, json};
 
@@ -11,8 +12,8 @@ pub(crate) const BUCKET: &str = "FailureBucket";
 pub(crate) const BUCKET_POLICY: &str = "FailureBucketPolicy";
 pub(crate) const QUEUE: &str = "FailureQueue";
 
-/// A stream keeps its records for 24 hours at least, so a queue that holds their sequence numbers no longer never points
-/// at what is gone.
+/// A stream keeps its records for 24 hours at least, so a queue that holds their sequence numbers
+/// no longer never points at what is gone.
 const QUEUE_RETENTION_SECONDS: u32 = 86_400;
 
 /// Where Lambda leaves batches it gives up on: see [Retain discarded batch records][aws].
@@ -24,7 +25,8 @@ pub enum FailureDestination {
     None,
     /// In an S3 bucket, with their data: what is recommended.
     S3,
-    /// In an SQS queue, as sequence numbers: the data must be read from the stream while it is there.
+    /// In an SQS queue, as sequence numbers: the data must be read from the stream while it is
+    /// there.
     Sqs,
 }
 
@@ -44,8 +46,12 @@ impl From<FailureDestination> for Value<FailureDestination> {
     }
 }
 
-/// A bucket that nobody outside the account can open, encrypted with the stream's key where that is a customer's.
-pub(crate) fn bucket((has_key, key): &(Presence, Value<String>), retention_days: Value<u32>) -> Resource {
+/// A bucket that nobody outside the account can open, encrypted with the stream's key where that is
+/// a customer's.
+pub(crate) fn bucket(
+    (has_key, key): &(Presence, Value<String>),
+    retention_days: Value<u32>,
+) -> Resource {
     let with_key = json!({
         "BucketKeyEnabled": true,
         "ServerSideEncryptionByDefault": { "SSEAlgorithm": "aws:kms", "KMSMasterKeyID": Json::from(key.clone()) },

@@ -1,9 +1,11 @@
-//! The CloudFormation template of a Kinesis stream consumed by AWS Lambda, as Rust data: values in, JSON out. This crate
-//! calls nothing, not AWS either, and knows neither Lambda's runtime nor how a stack is deployed.
+//! The CloudFormation template of a Kinesis stream consumed by AWS Lambda, as Rust data: values in,
+//! JSON out. This crate calls nothing, not AWS either, and knows neither Lambda's runtime nor how a
+//! stack is deployed.
 //!
-//! [`Streambot`] is the whole: the stream, the roles, the log group, the alarms, and the outputs that `streambot-deploy`
-//! reads. It comes as a [template of its own](Streambot::template), to be the child of a service's stack, or
-//! [added to](Streambot::add_to) the service's own [`Template`], beside resources of any type:
+//! [`Streambot`] is the whole: the stream, the roles, the log group, the alarms, and the outputs
+//! that `streambot-deploy` reads. It comes as a [template of its own](Streambot::template), to be
+//! the child of a service's stack, or [added to](Streambot::add_to) the service's own [`Template`],
+//! beside resources of any type:
 //!
 //! ```
 //! use serde_json::json;
@@ -50,9 +52,10 @@
 //! # Ok::<(), streambot_infra::TemplateError>(())
 //! ```
 //!
-//! Wherever a template takes a value, it takes an [`Intrinsic`] too: [`reference()`], [`get_att`], [`sub`], [`join`], [`select`],
-//! [`split`], [`if_`], [`import_value`] or a pseudo parameter such as [`region`]. Two Streambots fit in one template, each
-//! with a [prefix](Streambot::prefixed). [`Template::build`] refuses a template in which one of them leads nowhere.
+//! Wherever a template takes a value, it takes an [`Intrinsic`] too: [`reference()`], [`get_att`],
+//! [`sub`], [`join`], [`select`], [`split`], [`if_`], [`import_value`] or a pseudo parameter such
+//! as [`region`]. Two Streambots fit in one template, each with a [prefix](Streambot::prefixed).
+//! [`Template::build`] refuses a template in which one of them leads nowhere.
 
 mod alarms;
 mod dashboard;
@@ -75,8 +78,8 @@ pub use streambot::Streambot;
 pub use template::{Condition, Document, Output, Parameter, Resource, Template};
 pub use validation::TemplateError;
 pub use value::{
-    Intrinsic, Value, account_id, get_att, if_, import_value, join, no_value, partition, reference, region, select,
-    split, stack_id, stack_name, sub, sub_with, url_suffix,
+    Intrinsic, Value, account_id, get_att, if_, import_value, join, no_value, partition, reference,
+    region, select, split, stack_id, stack_name, sub, sub_with, url_suffix,
 };
 
 /// The README's template builds.

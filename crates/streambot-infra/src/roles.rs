@@ -1,8 +1,9 @@
-//! The IAM roles and exactly what each may do. Rights are granted on things this module is told of; it makes none of them.
+//! The IAM roles and exactly what each may do. Rights are granted on things this module is told of;
+//! it makes none of them.
 //!
-//! Roles have no condition against a confused deputy: AWS documents none for the roles that Lambda and EC2 assume, which
-//! can be passed to a function or an instance of the role's own account only. The failure bucket, whose name could come to
-//! be another account's, is bound to this one.
+//! Roles have no condition against a confused deputy: AWS documents none for the roles that Lambda
+//! and EC2 assume, which can be passed to a function or an instance of the role's own account only.
+//! The failure bucket, whose name could come to be another account's, is bound to this one.
 
 use serde_json::{Value as Json, json};
 
@@ -17,8 +18,9 @@ pub(crate) const LOG_POLICY: &str = "LogPolicy";
 pub(crate) const TRACING_POLICY: &str = "TracingPolicy";
 pub(crate) const VPC_POLICY: &str = "VpcPolicy";
 
-/// What Lambda's pollers do on a stream, by [Lambda's own list][aws]. `SubscribeToShard` is not among them: it is for
-/// consumers with enhanced fan-out. Nor is the managed policy's `ListStreams`, which would have to be on every stream.
+/// What Lambda's pollers do on a stream, by [Lambda's own list][aws]. `SubscribeToShard` is not
+/// among them: it is for consumers with enhanced fan-out. Nor is the managed policy's
+/// `ListStreams`, which would have to be on every stream.
 ///
 /// [aws]: https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html
 const READ_STREAM: [&str; 5] = [
@@ -29,8 +31,8 @@ const READ_STREAM: [&str; 5] = [
     "kinesis:ListShards",
 ];
 
-/// What producers do, and what it takes to keep a stream the right size. Deleting the stream, its encryption and its
-/// resource policy stay with whoever may change the stack.
+/// What producers do, and what it takes to keep a stream the right size. Deleting the stream, its
+/// encryption and its resource policy stay with whoever may change the stack.
 const ADMINISTER_STREAM: [&str; 15] = [
     "kinesis:DecreaseStreamRetentionPeriod",
     "kinesis:DescribeStream",
@@ -70,8 +72,8 @@ impl Role {
         reference(&self.logical_id).into()
     }
 
-    /// A policy that lets the role do `actions` on `resources` (ARNs), to be added to the template under an id of its own,
-    /// which is its name on the role too.
+    /// A policy that lets the role do `actions` on `resources` (ARNs), to be added to the template
+    /// under an id of its own, which is its name on the role too.
     ///
     /// ```
     /// use streambot_infra::{Streambot, Template, sub};
@@ -117,7 +119,9 @@ impl Source {
         let (has_consumer, consumer) = &self.consumer_arn;
         let (has_key, key) = &self.key_arn;
         let mut statements = vec![statement(READ_STREAM, [self.stream_arn.clone()])];
-        statements.extend(has_consumer.piece(statement(["kinesis:SubscribeToShard"], [consumer.clone()])));
+        statements.extend(
+            has_consumer.piece(statement(["kinesis:SubscribeToShard"], [consumer.clone()])),
+        );
         statements.extend(has_key.piece(statement(["kms:Decrypt"], [key.clone()])));
         statements
     }
@@ -132,7 +136,8 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// See [permissions for destinations][aws]; the account guards against a bucket that was deleted, and made anew elsewhere.
+    /// See [permissions for destinations][aws]; the account guards against a bucket that was
+    /// deleted, and made anew elsewhere.
     ///
     /// [aws]: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
     fn write(&self, (has_key, key): &(Presence, Value<String>)) -> Vec<Json> {
@@ -140,12 +145,14 @@ impl Failures {
         let (has_queue, queue) = &self.queue;
         let objects = sub_with("${Bucket}/*", [("Bucket", get_att(bucket, "Arn"))]);
         let own = |mut statement: Json| {
-            statement["Condition"] = json!({ "StringEquals": { "s3:ResourceAccount": account_id() } });
+            statement["Condition"] =
+                json!({ "StringEquals": { "s3:ResourceAccount": account_id() } });
             statement
         };
         let mut statements = Vec::new();
         statements.extend(has_bucket.piece(own(statement(["s3:PutObject"], [objects]))));
-        statements.extend(has_bucket.piece(own(statement(["s3:ListBucket"], [get_att(bucket, "Arn")]))));
+        statements
+            .extend(has_bucket.piece(own(statement(["s3:ListBucket"], [get_att(bucket, "Arn")]))));
         let encrypt = has_key.piece(statement(["kms:GenerateDataKey"], [key.clone()]));
         statements.extend(encrypt.and_then(|encrypt| has_bucket.piece(encrypt)));
         statements.extend(has_queue.piece(statement(["sqs:SendMessage"], [get_att(queue, "Arn")])));
@@ -154,7 +161,11 @@ impl Failures {
 }
 
 /// What the function runs as: it reads the stream, writes its log, and leaves what it gives up on.
-pub(crate) fn execution_role(source: &Source, failures: &Failures, log_group_arn: Intrinsic) -> Resource {
+pub(crate) fn execution_role(
+    source: &Source,
+    failures: &Failures,
+    log_group_arn: Intrinsic,
+) -> Resource {
     let mut statements = source.read();
     statements.push(statement(["logs:CreateLogStream", "logs:PutLogEvents"], [log_group_arn]));
     statements.extend(failures.write(&source.key_arn));
@@ -170,11 +181,13 @@ pub(crate) fn invocation_role(source: &Source) -> Resource {
 pub(crate) fn provider_role(source: &Source) -> Resource {
     let (has_key, key) = &source.key_arn;
     let mut statements = vec![statement(ADMINISTER_STREAM, [source.stream_arn.clone()])];
-    statements.extend(has_key.piece(statement(["kms:Decrypt", "kms:GenerateDataKey"], [key.clone()])));
+    statements
+        .extend(has_key.piece(statement(["kms:Decrypt", "kms:GenerateDataKey"], [key.clone()])));
     role("ec2.amazonaws.com", "/kinesis/", "ExecutionPolicy", statements)
 }
 
-/// Lets the function write log objects under the prefix, or anywhere in the bucket where there is no prefix.
+/// Lets the function write log objects under the prefix, or anywhere in the bucket where there is
+/// no prefix.
 pub(crate) fn log_policy(
     role: &str,
     bucket: Value<String>,
@@ -244,7 +257,10 @@ fn role(
                 "Action": "sts:AssumeRole",
             })]),
         )
-        .property("Policies", json!([{ "PolicyName": policy_name, "PolicyDocument": policy_document(statements) }]))
+        .property(
+            "Policies",
+            json!([{ "PolicyName": policy_name, "PolicyDocument": policy_document(statements) }]),
+        )
 }
 
 fn statement(

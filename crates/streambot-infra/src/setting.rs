@@ -1,5 +1,5 @@
-//! One setting of Streambot: left a parameter of the template, or given in code. It decides what else in the template
-//! depends on that, and knows no resource.
+//! One setting of Streambot: left a parameter of the template, or given in code. It decides what
+//! else in the template depends on that, and knows no resource.
 
 use serde_json::Value as Json;
 
@@ -77,11 +77,17 @@ impl Choice for bool {
 }
 
 impl<T: Choice> Setting<T> {
-    /// When the setting is `choice`: what is not a literal is for the stack to find out, by a condition of this name.
+    /// When the setting is `choice`: what is not a literal is for the stack to find out, by a
+    /// condition of this name.
     pub(crate) fn is(&self, choice: &T, condition: String) -> Presence {
         match &self.given {
-            None => Presence::When(condition, Condition::equals(reference(&self.parameter), choice.text())),
-            Some(Value::Intrinsic(given)) => Presence::When(condition, Condition::equals(given.clone(), choice.text())),
+            None => Presence::When(
+                condition,
+                Condition::equals(reference(&self.parameter), choice.text()),
+            ),
+            Some(Value::Intrinsic(given)) => {
+                Presence::When(condition, Condition::equals(given.clone(), choice.text()))
+            }
             Some(Value::Literal(given)) if given == choice => Presence::Always,
             Some(Value::Literal(_)) => Presence::Never,
         }
@@ -116,7 +122,11 @@ impl Presence {
     }
 
     /// The one value or the other; both, and `Fn::If`, where only the stack can tell.
-    pub(crate) fn choose<T: Into<Json>>(&self, present: impl Into<Value<T>>, absent: impl Into<Value<T>>) -> Value<T> {
+    pub(crate) fn choose<T: Into<Json>>(
+        &self,
+        present: impl Into<Value<T>>,
+        absent: impl Into<Value<T>>,
+    ) -> Value<T> {
         match self {
             Presence::Always => present.into(),
             Presence::Never => absent.into(),

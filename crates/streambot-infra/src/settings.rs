@@ -1,5 +1,6 @@
-//! All settings of Streambot, under a prefix of their own: what is a parameter of the template, and how it is asked for.
-//! This module knows what each setting means to whoever fills it in, not what is made of it.
+//! All settings of Streambot, under a prefix of their own: what is a parameter of the template, and
+//! how it is asked for. This module knows what each setting means to whoever fills it in, not what
+//! is made of it.
 
 use crate::failure::FailureDestination;
 use crate::logs;
@@ -68,7 +69,9 @@ impl Settings {
             write_throughput_threshold: Setting::parameter(prefix.name("WriteThroughputThreshold")),
             read_throughput_threshold: Setting::parameter(prefix.name("ReadThroughputThreshold")),
             function_error_threshold: Setting::parameter(prefix.name("FunctionErrorThreshold")),
-            function_throttle_threshold: Setting::parameter(prefix.name("FunctionThrottleThreshold")),
+            function_throttle_threshold: Setting::parameter(
+                prefix.name("FunctionThrottleThreshold"),
+            ),
             failure_queue_threshold: Setting::parameter(prefix.name("FailureQueueThreshold")),
             dashboard: Setting::parameter(prefix.name("DashboardEnabled")),
         }
@@ -89,17 +92,30 @@ impl Settings {
             text("Optional: email address that alarms are sent to")
                 .allowed_pattern(r"^$|^[^@\s]+@[^@\s]+$", "an email address, or empty"),
         );
-        add(template, &self.log_bucket, text("Optional: S3 bucket that each invocation's log is stored in"));
-        add(template, &self.log_prefix, text("Optional: what the keys of log objects start with, before a slash"));
+        add(
+            template,
+            &self.log_bucket,
+            text("Optional: S3 bucket that each invocation's log is stored in"),
+        );
+        add(
+            template,
+            &self.log_prefix,
+            text("Optional: what the keys of log objects start with, before a slash"),
+        );
         add(
             template,
             &self.kinesis_stream_arn,
-            text("Optional: ARN of an existing Kinesis stream to read, instead of a new one").allowed_pattern(
-                r"^$|^arn:[a-z0-9-]+:kinesis:[a-z0-9-]+:\d{12}:stream/[a-zA-Z0-9_.-]+$",
-                "the ARN of a Kinesis stream, or empty",
-            ),
+            text("Optional: ARN of an existing Kinesis stream to read, instead of a new one")
+                .allowed_pattern(
+                    r"^$|^arn:[a-z0-9-]+:kinesis:[a-z0-9-]+:\d{12}:stream/[a-zA-Z0-9_.-]+$",
+                    "the ARN of a Kinesis stream, or empty",
+                ),
         );
-        add(template, &self.number_of_shards, number("Optional: how many shards the new stream has", 1).min_value(1));
+        add(
+            template,
+            &self.number_of_shards,
+            number("Optional: how many shards the new stream has", 1).min_value(1),
+        );
         add(
             template,
             &self.function_name,
@@ -112,7 +128,10 @@ impl Settings {
         add(
             template,
             &self.stream_mode,
-            choice("Optional: whether the new stream has a number of shards, or as many as its traffic needs", &modes),
+            choice(
+                "Optional: whether the new stream has a number of shards, or as many as its traffic needs",
+                &modes,
+            ),
         );
         add(
             template,
@@ -126,7 +145,9 @@ impl Settings {
         add(
             template,
             &self.stream_key_arn,
-            key("Optional: ARN of the KMS key that the stream is encrypted with, instead of alias/aws/kinesis"),
+            key(
+                "Optional: ARN of the KMS key that the stream is encrypted with, instead of alias/aws/kinesis",
+            ),
         );
         add(
             template,
@@ -144,9 +165,12 @@ impl Settings {
         add(
             template,
             &self.enhanced_fan_out,
-            switch("Optional: whether the function reads with a throughput of its own, which costs extra"),
+            switch(
+                "Optional: whether the function reads with a throughput of its own, which costs extra",
+            ),
         );
-        let destinations = [FailureDestination::None, FailureDestination::S3, FailureDestination::Sqs];
+        let destinations =
+            [FailureDestination::None, FailureDestination::S3, FailureDestination::Sqs];
         add(
             template,
             &self.failure_destination,
@@ -166,12 +190,15 @@ impl Settings {
         add(
             template,
             &self.log_retention_days,
-            number("Optional: days that the function's log is kept", 30).allowed_values(logs::RETENTION_DAYS),
+            number("Optional: days that the function's log is kept", 30)
+                .allowed_values(logs::RETENTION_DAYS),
         );
         add(
             template,
             &self.alarm_key_arn,
-            key("Optional: ARN of the KMS key that alarms are encrypted with; it must let CloudWatch use it"),
+            key(
+                "Optional: ARN of the KMS key that alarms are encrypted with; it must let CloudWatch use it",
+            ),
         );
         add(
             template,
@@ -183,10 +210,22 @@ impl Settings {
                 &self.write_throughput_threshold,
                 "Optional: records a minute that producers may be told to send again before an alarm",
             ),
-            (&self.read_throughput_threshold, "Optional: reads a minute that may be turned away before an alarm"),
-            (&self.function_error_threshold, "Optional: invocations a minute that may fail before an alarm"),
-            (&self.function_throttle_threshold, "Optional: invocations a minute that may be throttled before an alarm"),
-            (&self.failure_queue_threshold, "Optional: messages in the failure queue before an alarm"),
+            (
+                &self.read_throughput_threshold,
+                "Optional: reads a minute that may be turned away before an alarm",
+            ),
+            (
+                &self.function_error_threshold,
+                "Optional: invocations a minute that may fail before an alarm",
+            ),
+            (
+                &self.function_throttle_threshold,
+                "Optional: invocations a minute that may be throttled before an alarm",
+            ),
+            (
+                &self.failure_queue_threshold,
+                "Optional: messages in the failure queue before an alarm",
+            ),
         ] {
             add(template, threshold, number(description, 0));
         }
@@ -215,8 +254,8 @@ fn number(description: &str, default: u32) -> Parameter {
     Parameter::number().description(description).default(default).min_value(0)
 }
 
-/// A number that is 0 or in a range that does not hold 0. Only a `String` has a pattern; where a number goes, CloudFormation
-/// reads its digits.
+/// A number that is 0 or in a range that does not hold 0. Only a `String` has a pattern; where a
+/// number goes, CloudFormation reads its digits.
 fn zero_or(description: &str) -> Parameter {
     Parameter::string().description(description).default("0")
 }

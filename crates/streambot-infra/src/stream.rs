@@ -1,5 +1,6 @@
-//! The Kinesis stream: the one that the template makes, or an existing one that it is told of, and its consumer with
-//! enhanced fan-out. This module knows neither who reads the stream nor who writes to it.
+//! The Kinesis stream: the one that the template makes, or an existing one that it is told of, and
+//! its consumer with enhanced fan-out. This module knows neither who reads the stream nor who
+//! writes to it.
 
 use serde_json::{Value as Json, json};
 
@@ -83,15 +84,18 @@ pub(crate) struct Wanted {
     pub(crate) shard_level_metrics: Presence,
 }
 
-/// A stream, encrypted at rest: with the key that AWS keeps for Kinesis, which needs no right of its own, or a given one.
-/// What is left out stays as it is on a stream that exists, so that an update cuts nothing that was raised by hand.
+/// A stream, encrypted at rest: with the key that AWS keeps for Kinesis, which needs no right of
+/// its own, or a given one. What is left out stays as it is on a stream that exists, so that an
+/// update cuts nothing that was raised by hand.
 pub(crate) fn resource(wanted: &Wanted) -> Resource {
     let (has_key, key) = &wanted.key;
     let key: Value<String> = has_key.choose(key.clone(), "alias/aws/kinesis");
     let shards = match &wanted.on_demand {
         Presence::Always => None,
         Presence::Never => Some(wanted.shards.clone().into()),
-        Presence::When(condition, _) => Some(crate::if_(condition, crate::no_value(), wanted.shards.clone()).into()),
+        Presence::When(condition, _) => {
+            Some(crate::if_(condition, crate::no_value(), wanted.shards.clone()).into())
+        }
     };
     let optional = |(presence, value): &(Presence, Value<u32>)| presence.piece(value.clone());
     Resource::new("AWS::Kinesis::Stream")

@@ -1,5 +1,6 @@
-//! A CloudFormation template as data: parameters, conditions, resources and outputs, kept in the order they were added.
-//! It knows the form of a template and no resource type, Streambot's own included.
+//! A CloudFormation template as data: parameters, conditions, resources and outputs, kept in the
+//! order they were added. It knows the form of a template and no resource type, Streambot's own
+//! included.
 
 use std::fmt;
 use std::ops::Not;
@@ -10,7 +11,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::validation::{self, TemplateError};
 use crate::value::{Value, reference};
 
-/// A template in the making. [`build`](Template::build) turns it into a [`Document`], or says what is wrong with it.
+/// A template in the making. [`build`](Template::build) turns it into a [`Document`], or says what
+/// is wrong with it.
 ///
 /// Nothing is checked while parts are added, so they may come in any order:
 ///
@@ -106,8 +108,8 @@ impl Template {
     }
 }
 
-/// A template that was found sound. Serialized it is the JSON that CloudFormation takes, the same every time; shown, it is
-/// that JSON indented, with a newline at its end.
+/// A template that was found sound. Serialized it is the JSON that CloudFormation takes, the same
+/// every time; shown, it is that JSON indented, with a newline at its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document(Template);
 
@@ -159,7 +161,8 @@ impl<T: Serialize> Serialize for InOrder<'_, T> {
 
 /// A value asked for when the stack is made or updated.
 ///
-/// See [Parameters](https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html).
+/// See
+/// [Parameters](https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html).
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Parameter {
@@ -240,16 +243,22 @@ impl Parameter {
         self
     }
 
-    /// Sets the regular expression that the whole value must match, and what is said where it does not.
+    /// Sets the regular expression that the whole value must match, and what is said where it does
+    /// not.
     #[must_use]
-    pub fn allowed_pattern(mut self, pattern: impl Into<String>, otherwise: impl Into<String>) -> Self {
+    pub fn allowed_pattern(
+        mut self,
+        pattern: impl Into<String>,
+        otherwise: impl Into<String>,
+    ) -> Self {
         self.allowed_pattern = Some(pattern.into());
         self.constraint_description = Some(otherwise.into());
         self
     }
 }
 
-/// Something that holds or does not when the stack is made or updated. It may look at parameters only.
+/// Something that holds or does not when the stack is made or updated. It may look at parameters
+/// only.
 ///
 /// ```
 /// use streambot_infra::{Condition, Parameter, Resource, Template};
@@ -355,7 +364,8 @@ impl Resource {
         }
     }
 
-    /// Adds a tag, for a type whose property `Tags` is a list of `Key` and `Value`, as most types have it.
+    /// Adds a tag, for a type whose property `Tags` is a list of `Key` and `Value`, as most types
+    /// have it.
     ///
     /// ```
     /// use streambot_infra::{Resource, stack_name};
@@ -374,7 +384,8 @@ impl Resource {
         self
     }
 
-    /// Sets a piece of metadata: what tools or people should know about the resource. CloudFormation itself ignores most.
+    /// Sets a piece of metadata: what tools or people should know about the resource.
+    /// CloudFormation itself ignores most.
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<Json>) -> Self {
         self.metadata.insert(name.into(), value.into());
         self
@@ -392,24 +403,27 @@ impl Resource {
         self
     }
 
-    /// Keeps the resource and its data when the stack is deleted, or when an update replaces the resource.
+    /// Keeps the resource and its data when the stack is deleted, or when an update replaces the
+    /// resource.
     ///
-    /// A resource that was made by a failed creation is still cleaned up: it is new and holds nothing.
+    /// A resource that was made by a failed creation is still cleaned up: it is new and holds
+    /// nothing.
     pub fn retain(mut self) -> Self {
         self.deletion_policy = Some("RetainExceptOnCreate");
         self.update_replace_policy = Some("Retain");
         self
     }
 
-    /// Deletes the resource and its data with the stack, or when an update replaces it. Most types do so when nothing is said;
-    /// for one that may hold data, saying so shows that it is meant.
+    /// Deletes the resource and its data with the stack, or when an update replaces it. Most types
+    /// do so when nothing is said; for one that may hold data, saying so shows that it is meant.
     pub fn delete_with_stack(mut self) -> Self {
         self.deletion_policy = Some("Delete");
         self.update_replace_policy = Some("Delete");
         self
     }
 
-    /// Has `property` filled with the logical id, so that two such resources cannot share a name by accident.
+    /// Has `property` filled with the logical id, so that two such resources cannot share a name by
+    /// accident.
     pub(crate) fn named_after_logical_id(mut self, property: &'static str) -> Self {
         self.name_property = Some(property);
         self

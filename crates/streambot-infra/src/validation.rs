@@ -1,5 +1,6 @@
-//! What must hold for CloudFormation to take a template: names are unique and well formed, whatever is referred to is
-//! there, and no resource waits for itself. It knows references and limits, not what any resource type means.
+//! What must hold for CloudFormation to take a template: names are unique and well formed, whatever
+//! is referred to is there, and no resource waits for itself. It knows references and limits, not
+//! what any resource type means.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +16,8 @@ const MOST_PARAMETERS: usize = 200;
 const MOST_OUTPUTS: usize = 200;
 const LONGEST_NAME: usize = 255;
 
-/// See [Pseudo parameters](https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/pseudo-parameter-reference.html).
+/// See [Pseudo
+/// parameters](https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/pseudo-parameter-reference.html).
 const PSEUDO_PARAMETERS: [&str; 8] = [
     "AWS::AccountId",
     "AWS::NoValue",
@@ -27,12 +29,15 @@ const PSEUDO_PARAMETERS: [&str; 8] = [
     "AWS::URLSuffix",
 ];
 
-/// Why a template is not one that CloudFormation would take. Each names both ends of what does not fit.
+/// Why a template is not one that CloudFormation would take. Each names both ends of what does not
+/// fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TemplateError {
     /// Something refers to a name that the template does not have.
-    #[error("{from} refers to `{to}`, and the template has no {wanted} of that name: add it or correct the name")]
+    #[error(
+        "{from} refers to `{to}`, and the template has no {wanted} of that name: add it or correct the name"
+    )]
     Dangling {
         /// What refers to it, such as ``resource `Policy` ``.
         from: String,
@@ -62,7 +67,9 @@ pub enum TemplateError {
         part: String,
     },
     /// More of something than one stack may have.
-    #[error("the template has {count} {what}, and CloudFormation takes {limit}: move some to a nested stack")]
+    #[error(
+        "the template has {count} {what}, and CloudFormation takes {limit}: move some to a nested stack"
+    )]
     TooMany {
         /// `resources`, `parameters` or `outputs`.
         what: &'static str,
@@ -116,7 +123,8 @@ pub(crate) fn check(template: &Template) -> Result<(), TemplateError> {
     check_circles(template, &waits)
 }
 
-/// All names that the template's parts refer to: those of parameters and resources, and those of conditions.
+/// All names that the template's parts refer to: those of parameters and resources, and those of
+/// conditions.
 pub(crate) fn named(template: &Template) -> (HashSet<String>, HashSet<String>) {
     let mut mentions: Vec<Mention<'_>> = Vec::new();
     for (_, condition) in &template.conditions {
@@ -128,12 +136,17 @@ pub(crate) fn named(template: &Template) -> (HashSet<String>, HashSet<String>) {
             collect(property, false, &mut mentions);
         }
     }
-    let values: Vec<Json> = template.outputs.iter().map(|(_, output)| output.value.clone().into()).collect();
+    let values: Vec<Json> =
+        template.outputs.iter().map(|(_, output)| output.value.clone().into()).collect();
     for value in &values {
         collect(value, false, &mut mentions);
     }
-    mentions
-        .extend(template.outputs.iter().filter_map(|(_, output)| output.condition.as_deref().map(Mention::Condition)));
+    mentions.extend(
+        template
+            .outputs
+            .iter()
+            .filter_map(|(_, output)| output.condition.as_deref().map(Mention::Condition)),
+    );
     let mut names = HashSet::new();
     let mut conditions = HashSet::new();
     for mention in mentions {
@@ -161,18 +174,25 @@ fn check_sizes(template: &Template) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// Parameters and resources share one name space, since `Ref` reaches both; conditions and outputs have their own.
+/// Parameters and resources share one name space, since `Ref` reaches both; conditions and outputs
+/// have their own.
 fn check_names(template: &Template) -> Result<(), TemplateError> {
-    fn names<'a, T>(part: &'static str, entries: &'a [(String, T)]) -> impl Iterator<Item = (&'static str, &'a str)> {
+    fn names<'a, T>(
+        part: &'static str,
+        entries: &'a [(String, T)],
+    ) -> impl Iterator<Item = (&'static str, &'a str)> {
         entries.iter().map(move |(name, _)| (part, name.as_str()))
     }
-    let referable = names("parameter", &template.parameters).chain(names("resource", &template.resources));
+    let referable =
+        names("parameter", &template.parameters).chain(names("resource", &template.resources));
     check_unique(referable)?;
     check_unique(names("condition", &template.conditions))?;
     check_unique(names("output", &template.outputs))
 }
 
-fn check_unique<'a>(entries: impl Iterator<Item = (&'static str, &'a str)>) -> Result<(), TemplateError> {
+fn check_unique<'a>(
+    entries: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Result<(), TemplateError> {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for (part, name) in entries {
         let well_formed = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -210,14 +230,17 @@ impl<'a> Names<'a> {
 
     fn check(&self, from: &str, mention: Mention<'_>) -> Result<(), TemplateError> {
         let (found, wanted) = match mention {
-            Mention::Name(name) => (self.is_parameter(name) || self.resources.contains(name), "parameter or resource"),
+            Mention::Name(name) => {
+                (self.is_parameter(name) || self.resources.contains(name), "parameter or resource")
+            }
             Mention::Resource(name) => (self.resources.contains(name), "resource"),
             Mention::Condition(name) => (self.conditions.contains(name), "condition"),
         };
         found.then_some(()).ok_or_else(|| mention.dangling(from, wanted))
     }
 
-    /// Conditions are worked out before any resource is there, so they see parameters and other conditions only.
+    /// Conditions are worked out before any resource is there, so they see parameters and other
+    /// conditions only.
     fn check_condition(&self, from: &str, mention: Mention<'_>) -> Result<(), TemplateError> {
         match mention {
             Mention::Name(name) if self.is_parameter(name) => Ok(()),
@@ -233,7 +256,9 @@ impl<'a> Names<'a> {
     /// The resource that a mention makes its owner wait for, where it is one.
     fn resource<'m>(&self, mention: Mention<'m>) -> Option<&'m str> {
         match mention {
-            Mention::Name(name) | Mention::Resource(name) => self.resources.contains(name).then_some(name),
+            Mention::Name(name) | Mention::Resource(name) => {
+                self.resources.contains(name).then_some(name)
+            }
             Mention::Condition(_) => None,
         }
     }
@@ -261,8 +286,8 @@ impl<'a> Mention<'a> {
     }
 }
 
-/// Collects all mentions in a piece of JSON. `{"Condition": name}` is one only among conditions: a policy's statement has
-/// a `Condition` of its own.
+/// Collects all mentions in a piece of JSON. `{"Condition": name}` is one only among conditions: a
+/// policy's statement has a `Condition` of its own.
 fn collect<'a>(json: &'a Json, among_conditions: bool, mentions: &mut Vec<Mention<'a>>) {
     match json {
         Json::Array(items) => {
@@ -284,7 +309,12 @@ fn collect<'a>(json: &'a Json, among_conditions: bool, mentions: &mut Vec<Mentio
     }
 }
 
-fn collect_function<'a>(function: &str, argument: &'a Json, among_conditions: bool, mentions: &mut Vec<Mention<'a>>) {
+fn collect_function<'a>(
+    function: &str,
+    argument: &'a Json,
+    among_conditions: bool,
+    mentions: &mut Vec<Mention<'a>>,
+) {
     match (function, argument) {
         ("Ref", Json::String(name)) => mentions.push(Mention::Name(name)),
         ("Fn::GetAtt", Json::String(path)) => mentions.push(Mention::Resource(before_dot(path))),
@@ -328,7 +358,10 @@ fn placeholders(text: &str) -> impl Iterator<Item = &str> {
         .filter(|name| !name.starts_with('!'))
 }
 
-fn check_circles(template: &Template, waits: &HashMap<&str, Vec<&str>>) -> Result<(), TemplateError> {
+fn check_circles(
+    template: &Template,
+    waits: &HashMap<&str, Vec<&str>>,
+) -> Result<(), TemplateError> {
     let mut done = HashSet::new();
     for (id, _) in &template.resources {
         follow(id, waits, &mut Vec::new(), &mut done)?;

@@ -1,12 +1,14 @@
-//! Values of a template: a literal, or an intrinsic function that CloudFormation works out when it makes the stack.
-//! This module knows how each function is written down; whether its target exists is for [`Template::build`] to say.
+//! Values of a template: a literal, or an intrinsic function that CloudFormation works out when it
+//! makes the stack. This module knows how each function is written down; whether its target exists
+//! is for [`Template::build`] to say.
 //!
 //! [`Template::build`]: crate::Template::build
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-/// A `T` written down in the template, or an intrinsic function that yields one when the stack is made.
+/// A `T` written down in the template, or an intrinsic function that yields one when the stack is
+/// made.
 ///
 /// Everything that takes a `Value<T>` takes a plain `T` too, and an [`Intrinsic`] in its place:
 ///
@@ -30,9 +32,8 @@ pub enum Value<T> {
 
 /// A CloudFormation function such as `Ref` or `Fn::Sub`, whatever the type of what it yields.
 ///
-/// Made by [`reference()`], [`get_att`], [`sub`], [`join`], [`select`], [`split`], [`if_`], [`import_value`] and the pseudo
-/// parameters; see the
-/// [intrinsic function reference][aws].
+/// Made by [`reference()`], [`get_att`], [`sub`], [`join`], [`select`], [`split`], [`if_`],
+/// [`import_value`] and the pseudo parameters; see the [intrinsic function reference][aws].
 ///
 /// [aws]: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -71,12 +72,16 @@ pub fn sub_with(
 }
 
 /// `Fn::Join`: the parts as one text, `delimiter` between them.
-pub fn join(delimiter: impl Into<String>, parts: impl IntoIterator<Item = impl Into<Value<String>>>) -> Intrinsic {
+pub fn join(
+    delimiter: impl Into<String>,
+    parts: impl IntoIterator<Item = impl Into<Value<String>>>,
+) -> Intrinsic {
     let parts: Vec<Value<String>> = parts.into_iter().map(Into::into).collect();
     Intrinsic(json!({ "Fn::Join": [delimiter.into(), parts] }))
 }
 
-/// `Fn::Select`: the element at `index`, from 0, of a list such as [`split`] or a parameter of a list type yields.
+/// `Fn::Select`: the element at `index`, from 0, of a list such as [`split`] or a parameter of a
+/// list type yields.
 ///
 /// ```
 /// use streambot_infra::{Value, get_att, select, split};
@@ -101,7 +106,11 @@ pub fn import_value(name: impl Into<Value<String>>) -> Intrinsic {
 /// `Fn::If`: `then` where the template's condition holds, `otherwise` where it does not.
 ///
 /// With [`no_value`] as one of the two, the property is there in one case only.
-pub fn if_(condition: impl Into<String>, then: impl Into<Json>, otherwise: impl Into<Json>) -> Intrinsic {
+pub fn if_(
+    condition: impl Into<String>,
+    then: impl Into<Json>,
+    otherwise: impl Into<Json>,
+) -> Intrinsic {
     Intrinsic(json!({ "Fn::If": [condition.into(), then.into(), otherwise.into()] }))
 }
 
@@ -195,7 +204,10 @@ mod tests {
             written(join(":", [Value::from("arn"), partition().into()])),
             r#"{"Fn::Join":[":",["arn",{"Ref":"AWS::Partition"}]]}"#
         );
-        assert_eq!(written(if_("Many", 4, no_value())), r#"{"Fn::If":["Many",4,{"Ref":"AWS::NoValue"}]}"#);
+        assert_eq!(
+            written(if_("Many", 4, no_value())),
+            r#"{"Fn::If":["Many",4,{"Ref":"AWS::NoValue"}]}"#
+        );
         assert_eq!(
             written(select(1, split("/", get_att("Stream", "Arn")))),
             r#"{"Fn::Select":[1,{"Fn::Split":["/",{"Fn::GetAtt":["Stream","Arn"]}]}]}"#
@@ -219,6 +231,9 @@ mod tests {
 
         assert_eq!(json(2), "2");
         assert_eq!(json(reference("Shards")), r#"{"Ref":"Shards"}"#);
-        assert_eq!(json(if_("Busy", 8, reference("Shards"))), r#"{"Fn::If":["Busy",8,{"Ref":"Shards"}]}"#);
+        assert_eq!(
+            json(if_("Busy", 8, reference("Shards"))),
+            r#"{"Fn::If":["Busy",8,{"Ref":"Shards"}]}"#
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! cfn-lint and checkov have nothing to say about any form of the template, but for what its metadata gives a reason for.
+//! cfn-lint and checkov have nothing to say about any form of the template, but for what its
+//! metadata gives a reason for.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +16,8 @@ use ways::{SETTINGS, WAYS, Way};
 /// How many templates are looked at: a minute's work for cfn-lint.
 const COMBINATIONS: usize = 200;
 
-/// All settings in the same way, each in each way on its own, and others that a fixed seed draws: as files in `folder`.
+/// All settings in the same way, each in each way on its own, and others that a fixed seed draws:
+/// as files in `folder`.
 fn combinations(folder: &Path) -> BTreeSet<String> {
     let mut combinations: Vec<[Way; SETTINGS]> = Vec::new();
     for way in WAYS {
@@ -30,7 +32,9 @@ fn combinations(folder: &Path) -> BTreeSet<String> {
     let mut seed: u64 = 2026;
     let drawn = std::iter::repeat_with(|| {
         std::array::from_fn(|_| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             WAYS[(seed >> 33) as usize % WAYS.len()]
         })
     });
@@ -85,7 +89,14 @@ fn checkov_finds_nothing_that_has_no_reason_in_any_combination_of_settings() {
     let folder = folder("checkov");
     combinations(&folder);
     let output = Command::new(tool("python/checkov/bin/checkov"))
-        .args(["--framework", "cloudformation", "--skip-download", "--output", "json", "--directory"])
+        .args([
+            "--framework",
+            "cloudformation",
+            "--skip-download",
+            "--output",
+            "json",
+            "--directory",
+        ])
         .arg(&folder)
         .output()
         .unwrap();
@@ -94,14 +105,24 @@ fn checkov_finds_nothing_that_has_no_reason_in_any_combination_of_settings() {
     let found = |kind: &str| -> Vec<Json> {
         let checks = report["results"][kind].as_array().unwrap().iter();
         // The resources that a template is wired to here are not Streambot's.
-        checks.filter(|check| !check["resource"].as_str().unwrap().contains(".My")).cloned().collect()
+        checks
+            .filter(|check| !check["resource"].as_str().unwrap().contains(".My"))
+            .cloned()
+            .collect()
     };
-    let failed: Vec<String> =
-        found("failed_checks").iter().map(|check| format!("{} {}", check["check_id"], check["resource"])).collect();
+    let failed: Vec<String> = found("failed_checks")
+        .iter()
+        .map(|check| format!("{} {}", check["check_id"], check["resource"]))
+        .collect();
     assert!(failed.is_empty(), "{failed:#?}");
     for skipped in found("skipped_checks") {
         let reason = skipped["check_result"]["suppress_comment"].as_str().unwrap_or_default();
-        assert!(reason.len() > 20, "{} has no reason at {}", skipped["check_id"], skipped["resource"]);
+        assert!(
+            reason.len() > 20,
+            "{} has no reason at {}",
+            skipped["check_id"],
+            skipped["resource"]
+        );
     }
     assert!(report["summary"]["passed"].as_u64().unwrap() > 200, "{}", report["summary"]);
     assert_eq!(report["summary"]["parsing_errors"], 0);

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value as Json, json};
-use streambot_infra::{Document, FailureDestination, Parameter, Resource, Streambot, Template, get_att, reference};
+use streambot_infra::{
+    Document, FailureDestination, Parameter, Resource, Streambot, Template, get_att, reference,
+};
 
 fn json(document: &Document) -> Json {
     serde_json::to_value(document).unwrap()
@@ -26,15 +28,28 @@ fn names(section: &Json) -> Vec<&str> {
 #[test]
 fn parameters_are_all_optional() {
     let template = standalone(Streambot::new());
-    let contract = ["AlarmEmail", "LogBucket", "LogPrefix", "KinesisStreamArn", "NumberOfShards", "FunctionName"];
+    let contract = [
+        "AlarmEmail",
+        "LogBucket",
+        "LogPrefix",
+        "KinesisStreamArn",
+        "NumberOfShards",
+        "FunctionName",
+    ];
     assert_eq!(names(&template["Parameters"])[..6], contract);
     for (name, parameter) in template["Parameters"].as_object().unwrap() {
         assert!(!parameter["Default"].is_null(), "{name} is optional");
     }
     let default = |name: &str| template["Parameters"][name]["Default"].clone();
-    for name in
-        ["AlarmEmail", "LogBucket", "LogPrefix", "KinesisStreamArn", "FunctionName", "StreamKeyArn", "AlarmKeyArn"]
-    {
+    for name in [
+        "AlarmEmail",
+        "LogBucket",
+        "LogPrefix",
+        "KinesisStreamArn",
+        "FunctionName",
+        "StreamKeyArn",
+        "AlarmKeyArn",
+    ] {
         assert_eq!(default(name), "", "{name}");
     }
     assert_eq!(default("NumberOfShards"), 1);
@@ -57,7 +72,10 @@ fn what_is_left_as_it_is_has_no_value() {
     for property in ["RetentionPeriodHours", "MaxRecordSizeInKiB", "DesiredShardLevelMetrics"] {
         assert_eq!(stream[property]["Fn::If"][2], left, "{property}");
     }
-    assert_eq!(stream["ShardCount"]["Fn::If"], json!(["IsOnDemand", left, { "Ref": "NumberOfShards" }]));
+    assert_eq!(
+        stream["ShardCount"]["Fn::If"],
+        json!(["IsOnDemand", left, { "Ref": "NumberOfShards" }])
+    );
     assert_eq!(
         template["Conditions"]["HasRetentionHours"],
         json!({ "Fn::Not": [{ "Fn::Equals": [{ "Ref": "RetentionHours" }, "0"] }] })
@@ -127,7 +145,14 @@ fn a_setting_given_in_code_is_no_parameter_any_more() {
             .number_of_shards(4)
             .function_name("orders-production"),
     );
-    for name in ["AlarmEmail", "LogBucket", "LogPrefix", "KinesisStreamArn", "NumberOfShards", "FunctionName"] {
+    for name in [
+        "AlarmEmail",
+        "LogBucket",
+        "LogPrefix",
+        "KinesisStreamArn",
+        "NumberOfShards",
+        "FunctionName",
+    ] {
         assert_eq!(template["Parameters"][name], Json::Null, "{name}");
     }
     for name in ["CreateStream", "LogToS3", "HasLogPrefix", "HasAlarmEmail", "HasFunctionName"] {
@@ -144,7 +169,9 @@ fn a_setting_given_in_code_is_no_parameter_any_more() {
 
 #[test]
 fn an_empty_literal_switches_its_part_off() {
-    let template = standalone(Streambot::new().alarm_email("").alarm_key_arn("").log_bucket("").function_name(""));
+    let template = standalone(
+        Streambot::new().alarm_email("").alarm_key_arn("").log_bucket("").function_name(""),
+    );
     let resources = template["Resources"].as_object().unwrap();
     assert_eq!(template["Conditions"]["LogToS3"], Json::Null);
     assert_eq!(template["Conditions"]["HasLogPrefix"], Json::Null);
@@ -164,13 +191,17 @@ fn an_existing_stream_takes_the_place_of_a_new_one() {
 
     assert_eq!(template["Resources"]["Stream"], Json::Null);
     assert_eq!(template["Parameters"]["NumberOfShards"], Json::Null);
-    assert_eq!(template["Outputs"]["KinesisStream"]["Value"], json!({ "Fn::GetAtt": ["Orders", "Arn"] }));
+    assert_eq!(
+        template["Outputs"]["KinesisStream"]["Value"],
+        json!({ "Fn::GetAtt": ["Orders", "Arn"] })
+    );
 }
 
 #[test]
 fn a_composed_stack_knows_the_functions_name_unless_told_another() {
-    let function_of =
-        |template: &Json| template["Resources"]["FunctionErrorAlarm"]["Properties"]["Dimensions"][0]["Value"].clone();
+    let function_of = |template: &Json| {
+        template["Resources"]["FunctionErrorAlarm"]["Properties"]["Dimensions"][0]["Value"].clone()
+    };
     let by_default = composed(Streambot::new());
     assert_eq!(function_of(&by_default), json!({ "Ref": "AWS::StackName" }));
     assert_eq!(by_default["Parameters"]["FunctionName"], Json::Null);
@@ -193,11 +224,16 @@ fn what_holds_data_outlives_the_stack() {
 
 /// What a role may do, one line an action and resource, and the condition there is.
 ///
-/// Rights that it does not read must not exist: those of managed policies, and of policies that several roles share.
+/// Rights that it does not read must not exist: those of managed policies, and of policies that
+/// several roles share.
 fn rights(template: &Json, role: &str) -> Vec<String> {
     let properties = &template["Resources"][role]["Properties"];
     let known = ["AssumeRolePolicyDocument", "Path", "Policies"];
-    assert!(names(properties).iter().all(|name| known.contains(name)), "{role}: {:?}", names(properties));
+    assert!(
+        names(properties).iter().all(|name| known.contains(name)),
+        "{role}: {:?}",
+        names(properties)
+    );
     for (logical_id, resource) in template["Resources"].as_object().unwrap() {
         match resource["Type"].as_str().unwrap() {
             "AWS::IAM::Policy" => {
@@ -206,12 +242,17 @@ fn rights(template: &Json, role: &str) -> Vec<String> {
                 let known = ["PolicyDocument", "PolicyName", "Roles"];
                 assert!(names(properties).iter().all(|name| known.contains(name)), "{logical_id}");
             }
-            other => assert!(!other.starts_with("AWS::IAM::") || other == "AWS::IAM::Role", "{logical_id}: {other}"),
+            other => assert!(
+                !other.starts_with("AWS::IAM::") || other == "AWS::IAM::Role",
+                "{logical_id}: {other}"
+            ),
         }
     }
-    let inline = properties["Policies"].as_array().unwrap().iter().map(|policy| &policy["PolicyDocument"]);
+    let inline =
+        properties["Policies"].as_array().unwrap().iter().map(|policy| &policy["PolicyDocument"]);
     let attached = template["Resources"].as_object().unwrap().values().filter(|resource| {
-        resource["Type"] == "AWS::IAM::Policy" && resource["Properties"]["Roles"] == json!([{ "Ref": role }])
+        resource["Type"] == "AWS::IAM::Policy"
+            && resource["Properties"]["Roles"] == json!([{ "Ref": role }])
     });
     let mut rights = Vec::new();
     for document in inline.chain(attached.map(|policy| &policy["Properties"]["PolicyDocument"])) {
@@ -219,10 +260,14 @@ fn rights(template: &Json, role: &str) -> Vec<String> {
         for statement in document["Statement"].as_array().unwrap() {
             assert_eq!(statement["Effect"], "Allow", "{role}");
             let known = ["Action", "Condition", "Effect", "Resource"];
-            assert!(names(statement).iter().all(|name| known.contains(name)), "{role}: {statement}");
+            assert!(
+                names(statement).iter().all(|name| known.contains(name)),
+                "{role}: {statement}"
+            );
             for action in statement["Action"].as_array().unwrap() {
                 for resource in statement["Resource"].as_array().unwrap() {
-                    let condition = statement.get("Condition").map(|condition| format!(" if {condition}"));
+                    let condition =
+                        statement.get("Condition").map(|condition| format!(" if {condition}"));
                     let action = action.as_str().unwrap();
                     rights.push(format!("{action} on {resource}{}", condition.unwrap_or_default()));
                 }
@@ -270,7 +315,9 @@ fn assert_rights(
     provider: &[Vec<String>],
 ) {
     let template = standalone(streambot);
-    for (role, expected) in [("ExecutionRole", execution), ("InvocationRole", invocation), ("ProviderRole", provider)] {
+    for (role, expected) in
+        [("ExecutionRole", execution), ("InvocationRole", invocation), ("ProviderRole", provider)]
+    {
         let mut expected = expected.concat();
         expected.sort();
         assert_eq!(rights(&template, role), expected, "{role}");
@@ -311,7 +358,10 @@ fn each_role_may_do_exactly_this_with_a_consumer_a_key_a_bucket_traces_and_a_vpc
     .concat();
     let write = [
         on(arn("LogGroup"), &["logs:CreateLogStream", "logs:PutLogEvents"]),
-        vec![format!("s3:PutObject on {objects}{own}"), format!("s3:ListBucket on {}{own}", arn("FailureBucket"))],
+        vec![
+            format!("s3:PutObject on {objects}{own}"),
+            format!("s3:ListBucket on {}{own}", arn("FailureBucket")),
+        ],
         on(json!(key), &["kms:GenerateDataKey"]),
         on(json!("*"), &["xray:PutTelemetryRecords", "xray:PutTraceSegments"]),
         on(
@@ -327,9 +377,16 @@ fn each_role_may_do_exactly_this_with_a_consumer_a_key_a_bucket_traces_and_a_vpc
         ),
     ]
     .concat();
-    let administer = [on(arn("Stream"), &ADMINISTER), on(json!(key), &["kms:Decrypt", "kms:GenerateDataKey"])].concat();
+    let administer =
+        [on(arn("Stream"), &ADMINISTER), on(json!(key), &["kms:Decrypt", "kms:GenerateDataKey"])]
+            .concat();
     assert_rights(
-        plain().enhanced_fan_out(true).stream_key_arn(key).failure_destination(FailureDestination::S3).tracing().vpc(),
+        plain()
+            .enhanced_fan_out(true)
+            .stream_key_arn(key)
+            .failure_destination(FailureDestination::S3)
+            .tracing()
+            .vpc(),
         &[read.clone(), write],
         &[read],
         &[administer],
@@ -355,13 +412,24 @@ fn a_failure_queue_may_be_written_by_the_function_only() {
 #[test]
 fn what_a_parameter_switches_on_brings_its_rights_along() {
     let template = standalone(Streambot::new());
-    let statements =
-        &template["Resources"]["ExecutionRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"];
-    let conditions: Vec<&Json> =
-        statements.as_array().unwrap().iter().filter_map(|statement| statement["Fn::If"].get(0)).collect();
+    let statements = &template["Resources"]["ExecutionRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+        ["Statement"];
+    let conditions: Vec<&Json> = statements
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|statement| statement["Fn::If"].get(0))
+        .collect();
     assert_eq!(
         conditions,
-        ["HasConsumer", "HasStreamKey", "FailuresToS3", "FailuresToS3", "FailuresToS3", "FailuresToSqs"]
+        [
+            "HasConsumer",
+            "HasStreamKey",
+            "FailuresToS3",
+            "FailuresToS3",
+            "FailuresToS3",
+            "FailuresToSqs"
+        ]
     );
 }
 
@@ -414,8 +482,10 @@ fn two_streambots_share_no_name_but_those_of_the_template() {
     }
     let template = json(&template.build().unwrap());
     for section in ["Parameters", "Conditions", "Resources", "Outputs"] {
-        let orders = names(&template[section]).into_iter().filter_map(|name| name.strip_prefix("Orders"));
-        let payments = names(&template[section]).into_iter().filter_map(|name| name.strip_prefix("Payments"));
+        let orders =
+            names(&template[section]).into_iter().filter_map(|name| name.strip_prefix("Orders"));
+        let payments =
+            names(&template[section]).into_iter().filter_map(|name| name.strip_prefix("Payments"));
         assert!(orders.eq(payments), "{section}");
     }
     // Else the one's errors would ring the other's alarm.
@@ -428,11 +498,22 @@ fn two_streambots_share_no_name_but_those_of_the_template() {
 fn tags_are_on_what_can_be_tagged_in_place() {
     let template = standalone(Streambot::new().tag("team", "orders").enhanced_fan_out(true));
     let tags = json!([{ "Key": "team", "Value": "orders" }]);
-    for logical_id in ["Stream", "AlarmSNS", "ErrorAlarm", "LogGroup", "ExecutionRole", "FailureBucket", "FailureQueue"]
-    {
+    for logical_id in [
+        "Stream",
+        "AlarmSNS",
+        "ErrorAlarm",
+        "LogGroup",
+        "ExecutionRole",
+        "FailureBucket",
+        "FailureQueue",
+    ] {
         assert_eq!(template["Resources"][logical_id]["Properties"]["Tags"], tags, "{logical_id}");
     }
-    assert_eq!(template["Resources"]["Consumer"]["Properties"]["Tags"], Json::Null, "a new tag would replace it");
+    assert_eq!(
+        template["Resources"]["Consumer"]["Properties"]["Tags"],
+        Json::Null,
+        "a new tag would replace it"
+    );
 }
 
 #[test]
@@ -450,8 +531,7 @@ fn log_objects_may_be_put_under_the_prefix_only() {
             "arn:${AWS::Partition}:s3:::${Bucket}/${Prefix}/*", { "Bucket": bucket, "Prefix": prefix }
         ] })
     };
-    let anywhere =
-        |bucket: Json| json!({ "Fn::Sub": ["arn:${AWS::Partition}:s3:::${Bucket}/*", { "Bucket": bucket }] });
+    let anywhere = |bucket: Json| json!({ "Fn::Sub": ["arn:${AWS::Partition}:s3:::${Bucket}/*", { "Bucket": bucket }] });
     let bucket = || json!({ "Ref": "LogBucket" });
 
     assert_eq!(
@@ -464,7 +544,10 @@ fn log_objects_may_be_put_under_the_prefix_only() {
         objects(Streambot::new().log_bucket("acme").log_prefix("orders")),
         json!([within(json!("acme"), json!("orders"))])
     );
-    assert_eq!(objects(Streambot::new().log_bucket("acme").log_prefix("")), json!([anywhere(json!("acme"))]));
+    assert_eq!(
+        objects(Streambot::new().log_bucket("acme").log_prefix("")),
+        json!([anywhere(json!("acme"))])
+    );
 }
 
 #[test]
@@ -473,7 +556,10 @@ fn a_grant_is_a_policy_of_its_own_on_the_role() {
     let mut template = Template::new();
     template.parameter("Bucket", Parameter::string());
     streambot.add_to(&mut template);
-    template.resource("ArchivePolicy", streambot.execution_role().allow(["s3:PutObject"], [reference("Bucket")]));
+    template.resource(
+        "ArchivePolicy",
+        streambot.execution_role().allow(["s3:PutObject"], [reference("Bucket")]),
+    );
     let template = json(&template.build().unwrap());
 
     assert_eq!(

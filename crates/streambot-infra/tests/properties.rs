@@ -1,4 +1,5 @@
-//! What holds for every template: an accepted one refers to nothing that is not there, and is the same JSON every time.
+//! What holds for every template: an accepted one refers to nothing that is not there, and is the
+//! same JSON every time.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,8 +10,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use streambot_infra::{
-    Condition, Intrinsic, Output, Parameter, Resource, Template, get_att, if_, import_value, no_value, reference,
-    select, split, sub,
+    Condition, Intrinsic, Output, Parameter, Resource, Template, get_att, if_, import_value,
+    no_value, reference, select, split, sub,
 };
 use ways::{SETTINGS, WAYS, Way};
 
@@ -51,7 +52,8 @@ fn any_intrinsic() -> impl Strategy<Value = Intrinsic> {
         Just(no_value()),
     ];
     leaf.prop_recursive(2, 4, 2, |inner| {
-        (any_condition(), inner.clone(), inner).prop_map(|(condition, then, otherwise)| if_(condition, then, otherwise))
+        (any_condition(), inner.clone(), inner)
+            .prop_map(|(condition, then, otherwise)| if_(condition, then, otherwise))
     })
 }
 
@@ -64,7 +66,8 @@ fn any_resource() -> impl Strategy<Value = Resource> {
         .prop_map(|(value, condition, other)| {
             let mut resource = Resource::new("Any::Resource::Type");
             if let Some(value) = value {
-                resource = resource.property("Nested", json!({ "In": [{ "A": 1, "List": [value] }] }));
+                resource =
+                    resource.property("Nested", json!({ "In": [{ "A": 1, "List": [value] }] }));
             }
             if let Some(condition) = condition {
                 resource = resource.condition(condition);
@@ -103,10 +106,14 @@ fn any_template() -> impl Strategy<Value = Template> {
         })
 }
 
-/// Everything in a template's JSON that is referred to and not there, found without the crate's own rules.
+/// Everything in a template's JSON that is referred to and not there, found without the crate's own
+/// rules.
 fn dangling(template: &Json) -> BTreeSet<String> {
     let names = |section: &str| -> BTreeSet<String> {
-        template[section].as_object().map(|entries| entries.keys().cloned().collect()).unwrap_or_default()
+        template[section]
+            .as_object()
+            .map(|entries| entries.keys().cloned().collect())
+            .unwrap_or_default()
     };
     let resources = names("Resources");
     let mut found = Vec::new();
@@ -119,7 +126,11 @@ fn dangling(template: &Json) -> BTreeSet<String> {
     found.retain(|(kind, name)| match *kind {
         "condition" => !names("Conditions").contains(name),
         "resource" => !resources.contains(name),
-        _ => !name.starts_with("AWS::") && !resources.contains(name) && !names("Parameters").contains(name),
+        _ => {
+            !name.starts_with("AWS::")
+                && !resources.contains(name)
+                && !names("Parameters").contains(name)
+        }
     });
     found.into_iter().map(|(_, name)| name).collect()
 }
@@ -192,6 +203,8 @@ proptest! {
 fn generated_templates_are_both_accepted_and_refused() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let accepted = (0..200).filter(|_| any_template().new_tree(&mut runner).unwrap().current().build().is_ok()).count();
+    let accepted = (0..200)
+        .filter(|_| any_template().new_tree(&mut runner).unwrap().current().build().is_ok())
+        .count();
     assert!((20..180).contains(&accepted), "{accepted} of 200 were accepted");
 }

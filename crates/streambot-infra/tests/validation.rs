@@ -4,7 +4,8 @@
 
 use serde_json::json;
 use streambot_infra::{
-    Condition, Output, Parameter, Resource, Streambot, Template, get_att, if_, reference, sub, sub_with,
+    Condition, Output, Parameter, Resource, Streambot, Template, get_att, if_, reference, sub,
+    sub_with,
 };
 
 fn queue() -> Resource {
@@ -50,7 +51,8 @@ fn an_attribute_is_one_of_a_resource() {
             template.parameter("Name", Parameter::string()).resource("Queue", resource);
         });
         assert!(
-            refusal.starts_with("resource `Queue` refers to `Name`, and the template has no resource"),
+            refusal
+                .starts_with("resource `Queue` refers to `Name`, and the template has no resource"),
             "{refusal}"
         );
     }
@@ -64,7 +66,9 @@ fn a_condition_must_be_there_wherever_it_is_named() {
     assert!(from_resource.starts_with("resource `Queue` refers to `Wanted`"), "{from_resource}");
 
     let from_output = refusal(|template| {
-        template.resource("Queue", queue()).output("QueueUrl", Output::new(reference("Queue")).condition("Wanted"));
+        template
+            .resource("Queue", queue())
+            .output("QueueUrl", Output::new(reference("Queue")).condition("Wanted"));
     });
     assert!(from_output.starts_with("output `QueueUrl` refers to `Wanted`"), "{from_output}");
 
@@ -99,13 +103,19 @@ fn names_that_clash_are_both_named() {
     let ids = refusal(|template| {
         template.parameter("Queue", Parameter::string()).resource("Queue", queue());
     });
-    assert_eq!(ids, "parameter `Queue` and resource `Queue` have the same name: rename one of them");
+    assert_eq!(
+        ids,
+        "parameter `Queue` and resource `Queue` have the same name: rename one of them"
+    );
 
     let outputs = refusal(|template| {
         template.output("StreambotStack", Output::new("mine"));
         Streambot::new().add_to(template);
     });
-    assert_eq!(outputs, "output `StreambotStack` and output `StreambotStack` have the same name: rename one of them");
+    assert_eq!(
+        outputs,
+        "output `StreambotStack` and output `StreambotStack` have the same name: rename one of them"
+    );
 
     let twice = refusal(|template| {
         Streambot::new().add_to(template);

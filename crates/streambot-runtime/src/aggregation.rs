@@ -119,7 +119,9 @@ impl<'a> Aggregate<'a> {
         while !reader.is_empty() {
             let (number, wire_type) = reader.field()?;
             match (u8::try_from(number), wire_type) {
-                (Ok(PARTITION_KEY_TABLE), WireType::Bytes) => aggregate.partition_keys.push(text(reader.bytes()?)?),
+                (Ok(PARTITION_KEY_TABLE), WireType::Bytes) => {
+                    aggregate.partition_keys.push(text(reader.bytes()?)?)
+                }
                 (Ok(EXPLICIT_HASH_KEY_TABLE), WireType::Bytes) => {
                     aggregate.explicit_hash_keys.push(text(reader.bytes()?)?);
                 }
@@ -148,13 +150,25 @@ impl<'a> Aggregate<'a> {
             let look_up = |table: &[&'a [u8]], name, index: u64| {
                 let entry = usize::try_from(index).ok().and_then(|index| table.get(index)).copied();
                 let total = self.records.len();
-                entry.ok_or(Damage { sub_sequence_number, total, table: name, index, len: table.len() })
+                entry.ok_or(Damage {
+                    sub_sequence_number,
+                    total,
+                    table: name,
+                    index,
+                    len: table.len(),
+                })
             };
             let explicit_hash_key = packed.explicit_hash_key_index;
             Ok(UserRecord {
-                partition_key: look_up(&self.partition_keys, "partition key table", packed.partition_key_index)?,
+                partition_key: look_up(
+                    &self.partition_keys,
+                    "partition key table",
+                    packed.partition_key_index,
+                )?,
                 explicit_hash_key: explicit_hash_key
-                    .map(|index| look_up(&self.explicit_hash_keys, "explicit hash key table", index))
+                    .map(|index| {
+                        look_up(&self.explicit_hash_keys, "explicit hash key table", index)
+                    })
                     .transpose()?,
                 data: packed.data,
             })
@@ -169,14 +183,22 @@ impl<'a> Packed<'a> {
         while !reader.is_empty() {
             let (number, wire_type) = reader.field()?;
             match (u8::try_from(number), wire_type) {
-                (Ok(PARTITION_KEY_INDEX), WireType::Varint) => partition_key_index = Some(reader.varint()?),
-                (Ok(EXPLICIT_HASH_KEY_INDEX), WireType::Varint) => explicit_hash_key_index = Some(reader.varint()?),
+                (Ok(PARTITION_KEY_INDEX), WireType::Varint) => {
+                    partition_key_index = Some(reader.varint()?)
+                }
+                (Ok(EXPLICIT_HASH_KEY_INDEX), WireType::Varint) => {
+                    explicit_hash_key_index = Some(reader.varint()?)
+                }
                 (Ok(DATA), WireType::Bytes) => data = Some(reader.bytes()?),
                 (Ok(PARTITION_KEY_INDEX..=DATA), _) => return None,
                 _ => reader.skip(number, wire_type, DEPTH - 1)?,
             }
         }
-        Some(Self { partition_key_index: partition_key_index?, explicit_hash_key_index, data: data? })
+        Some(Self {
+            partition_key_index: partition_key_index?,
+            explicit_hash_key_index,
+            data: data?,
+        })
     }
 }
 
@@ -311,7 +333,11 @@ mod tests {
             let groups = [vec![5 << 3 | 3; depth], vec![5 << 3 | 4; depth]].concat();
             agrees_with_reference(&groups);
             let mut in_a_record = Vec::new();
-            put_bytes(&mut in_a_record, RECORDS, &[&[1 << 3, 0, 3 << 3 | 2, 0][..], &groups].concat());
+            put_bytes(
+                &mut in_a_record,
+                RECORDS,
+                &[&[1 << 3, 0, 3 << 3 | 2, 0][..], &groups].concat(),
+            );
             agrees_with_reference(&in_a_record);
         }
         assert_eq!(agrees_with_reference(&[5 << 3 | 3, 5 << 3 | 4]), Some(0));
@@ -341,7 +367,8 @@ mod tests {
             assert_eq!(records[0].as_ref().expect("a record").explicit_hash_key, Some(&b"7"[..]));
             let message = records[2].as_ref().expect_err("damage").to_string();
             assert!(
-                message.contains("user record 2") && message.contains("the 2 user records from there on"),
+                message.contains("user record 2")
+                    && message.contains("the 2 user records from there on"),
                 "{message}"
             );
         }
@@ -354,7 +381,9 @@ mod tests {
             explicit_hash_key_table: Vec::new(),
             records: vec![packed(0, None)],
         };
-        let is_one = |aggregate: &AggregatedRecord| Aggregate::read(&seal(&aggregate.encode_to_vec())).is_some();
+        let is_one = |aggregate: &AggregatedRecord| {
+            Aggregate::read(&seal(&aggregate.encode_to_vec())).is_some()
+        };
         assert!(is_one(&good));
         let mut without_data = good.clone();
         without_data.records[0].data = None;

@@ -63,7 +63,10 @@ impl Checkpoint {
     }
 
     /// Progress over records with these keys, at most `limit` of them running at once (at least 1).
-    pub(crate) fn by_key<K: Hash + Eq>(keys: impl ExactSizeIterator<Item = K>, limit: usize) -> Self {
+    pub(crate) fn by_key<K: Hash + Eq>(
+        keys: impl ExactSizeIterator<Item = K>,
+        limit: usize,
+    ) -> Self {
         let len = keys.len();
         let mut last_of_key = HashMap::with_capacity(len);
         let mut successor = vec![None; len];
@@ -100,7 +103,8 @@ impl Checkpoint {
             Order::Keys { heads, ready, .. } => {
                 let head = heads.last().copied();
                 let waited = ready.peek().map(|&Reverse(index)| index);
-                let earliest = head.into_iter().chain(waited).min().filter(|index| *index < barrier)?;
+                let earliest =
+                    head.into_iter().chain(waited).min().filter(|index| *index < barrier)?;
                 if head == Some(earliest) {
                     heads.pop();
                 } else {
@@ -157,8 +161,14 @@ mod tests {
     /// Drives a batch to its end: `choices` picks which running record finishes next, `fails` which
     /// records fail. Checks the promises of the module on the way, and returns the order of starts
     /// and the checkpoint.
-    fn drive(keys: &[u8], limit: usize, choices: &[usize], fails: &[bool]) -> (Vec<usize>, Option<usize>) {
-        let mut checkpoint = if limit == 1 && choices.first().is_some_and(|choice| choice % 2 == 0) {
+    fn drive(
+        keys: &[u8],
+        limit: usize,
+        choices: &[usize],
+        fails: &[bool],
+    ) -> (Vec<usize>, Option<usize>) {
+        let mut checkpoint = if limit == 1 && choices.first().is_some_and(|choice| choice % 2 == 0)
+        {
             Checkpoint::in_sequence(keys.len())
         } else {
             Checkpoint::by_key(keys.iter(), limit)
@@ -171,10 +181,18 @@ mod tests {
         loop {
             while let Some(index) = checkpoint.start() {
                 assert!(!started.contains(&index), "{index} started twice");
-                assert!(index < first_failure, "{index} started after the failure of {first_failure}");
-                assert!(running.iter().all(|other| keys[*other] != keys[index]), "two of one key at once");
                 assert!(
-                    (0..index).filter(|earlier| keys[*earlier] == keys[index]).all(|earlier| done[earlier]),
+                    index < first_failure,
+                    "{index} started after the failure of {first_failure}"
+                );
+                assert!(
+                    running.iter().all(|other| keys[*other] != keys[index]),
+                    "two of one key at once"
+                );
+                assert!(
+                    (0..index)
+                        .filter(|earlier| keys[*earlier] == keys[index])
+                        .all(|earlier| done[earlier]),
                     "{index} started before the records of its key ahead of it were done"
                 );
                 started.push(index);
@@ -196,10 +214,18 @@ mod tests {
             }
         }
         let position = checkpoint.position();
-        assert_eq!(position, done.iter().position(|done| !done), "the checkpoint is the first record not done");
+        assert_eq!(
+            position,
+            done.iter().position(|done| !done),
+            "the checkpoint is the first record not done"
+        );
         let all_done: Vec<usize> = (0..keys.len()).filter(|index| done[*index]).collect();
         assert_eq!(checkpoint.in_state(State::Done).collect::<Vec<_>>(), all_done);
-        assert_eq!(checkpoint.in_state(State::Running).count(), 0, "all that was started has ended");
+        assert_eq!(
+            checkpoint.in_state(State::Running).count(),
+            0,
+            "all that was started has ended"
+        );
         let expected = (first_failure != usize::MAX).then_some(first_failure);
         assert_eq!(position, expected, "everything ahead of the first failure gets its turn");
         (started, position)

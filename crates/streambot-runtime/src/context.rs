@@ -42,7 +42,12 @@ struct Invocation {
 
 impl Context {
     /// The invocation of this id, which has until `deadline`.
-    pub(crate) fn new(request_id: String, function_arn: String, deadline: SystemTime, clock: Clock) -> Self {
+    pub(crate) fn new(
+        request_id: String,
+        function_arn: String,
+        deadline: SystemTime,
+        clock: Clock,
+    ) -> Self {
         let allotted = deadline.duration_since(clock.time_of_day()).unwrap_or_default();
         Self(Arc::new(Invocation {
             request_id,

@@ -57,7 +57,11 @@ pub(crate) fn read(path: &Path) -> Result<Values, DotenvError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // The link itself exists if its target does not.
             let is_link = path.symlink_metadata().is_ok();
-            return if is_link { Err(fail(None, Problem::DanglingLink)) } else { Ok(Values::new()) };
+            return if is_link {
+                Err(fail(None, Problem::DanglingLink))
+            } else {
+                Ok(Values::new())
+            };
         }
         Err(_) if path.is_dir() => return Err(fail(None, Problem::Folder)),
         Err(error) => return Err(fail(None, Problem::Io(error))),
@@ -68,7 +72,8 @@ pub(crate) fn read(path: &Path) -> Result<Values, DotenvError> {
 /// The values, or the line that is wrong, counted from 1.
 fn parse(bytes: &[u8]) -> Result<Values, (usize, Problem)> {
     let line_at = |offset| 1 + bytes[..offset].iter().filter(|byte| **byte == b'\n').count();
-    let text = std::str::from_utf8(bytes).map_err(|error| (line_at(error.valid_up_to()), Problem::NotUtf8))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| (line_at(error.valid_up_to()), Problem::NotUtf8))?;
     if let Some(offset) = text.find('\0') {
         return Err((line_at(offset), Problem::Nul));
     }
@@ -98,7 +103,11 @@ struct Lines<'a> {
 
 impl Read for Lines<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let end_of_line = self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |index| index + 1);
+        let end_of_line = self
+            .rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(self.rest.len(), |index| index + 1);
         let len = end_of_line.min(buffer.len());
         let (part, rest) = self.rest.split_at(len);
         buffer[..len].copy_from_slice(part);
@@ -153,14 +162,21 @@ mod tests {
             let error = DotenvError { path, line: Some(found), problem };
             let message = crate::failure::Chain(&error).to_string();
             assert!(message.contains(expected), "{message}");
-            assert!(message.starts_with(&format!("failed to read /var/task/.env, line {line}: ")), "{message}");
-            assert!(!message.contains("secret") && !format!("{error:?}").contains("secret"), "{error:?}");
+            assert!(
+                message.starts_with(&format!("failed to read /var/task/.env, line {line}: ")),
+                "{message}"
+            );
+            assert!(
+                !message.contains("secret") && !format!("{error:?}").contains("secret"),
+                "{error:?}"
+            );
         }
     }
 
     /// A folder of its own for one test.
     fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("streambot-dotenv-{name}-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("streambot-dotenv-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a writable folder");
         folder
     }
@@ -180,7 +196,11 @@ mod tests {
         std::os::unix::fs::symlink(folder.join("nothing"), &link).expect("a link");
         std::fs::create_dir(&inner).expect("a folder");
         let message = |path: &Path| read(path).expect_err("an error").to_string();
-        assert!(message(&link).ends_with(".env: it is a link to a file that does not exist"), "{}", message(&link));
+        assert!(
+            message(&link).ends_with(".env: it is a link to a file that does not exist"),
+            "{}",
+            message(&link)
+        );
         assert!(message(&inner).ends_with("folder: it is a folder"), "{}", message(&inner));
         std::fs::remove_dir_all(folder).expect("the folder is there");
     }

@@ -31,7 +31,11 @@ const DEFAULT_TIMEOUT_SECONDS: u64 = 60;
 pub(crate) fn load() -> Result<Loaded, DotenvError> {
     let folder = std::env::var_os("LAMBDA_TASK_ROOT").map(PathBuf::from).unwrap_or_default();
     let values = dotenv::read(&folder.join(".env"))?;
-    let loaded = if values.is_empty() || set_variables(&values) { Loaded::Everywhere } else { Loaded::StackOnly };
+    let loaded = if values.is_empty() || set_variables(&values) {
+        Loaded::Everywhere
+    } else {
+        Loaded::StackOnly
+    };
     DOTENV.get_or_init(|| values);
     Ok(loaded)
 }
@@ -86,12 +90,15 @@ pub(crate) fn function_timeout() -> Duration {
 /// The published version of the function that this process runs, by its number; nothing for
 /// `$LATEST`.
 pub(crate) fn published_version() -> Option<String> {
-    std::env::var("AWS_LAMBDA_FUNCTION_VERSION").ok().filter(|version| version.parse::<u64>().is_ok())
+    std::env::var("AWS_LAMBDA_FUNCTION_VERSION")
+        .ok()
+        .filter(|version| version.parse::<u64>().is_ok())
 }
 
 /// Whether Lambda means to send several invocations at once, as it can on Managed Instances.
 pub(crate) fn concurrent_invocations() -> bool {
-    let limit = std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|limit| limit.parse().ok());
+    let limit =
+        std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|limit| limit.parse().ok());
     limit.is_some_and(|limit: u32| limit > 1)
 }
 

@@ -136,7 +136,11 @@ impl Event {
 
     fn place(&self, span: Span) -> (&Bytes, Range<usize>) {
         let (start, end, body) = (span.start as usize, span.end as usize, self.body.len());
-        if start < body { (&self.body, start..end) } else { (&self.arena, start - body..end - body) }
+        if start < body {
+            (&self.body, start..end)
+        } else {
+            (&self.arena, start - body..end - body)
+        }
     }
 
     /// Where a part of the arena stands in it.
@@ -195,7 +199,12 @@ struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     fn new(body: &'a [u8]) -> Self {
-        Self { body, arena: Vec::with_capacity(body.len() / 4 * 3), entries: Vec::new(), source_arn: None }
+        Self {
+            body,
+            arena: Vec::with_capacity(body.len() / 4 * 3),
+            entries: Vec::new(),
+            source_arn: None,
+        }
     }
 
     /// Takes what stands behind the records.

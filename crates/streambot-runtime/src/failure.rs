@@ -89,7 +89,8 @@ impl fmt::Display for Chain<'_> {
         while let Some(error) = cause {
             let text = text(error);
             let json = error.downcast_ref::<serde_json::Error>();
-            let is_said = said.ends_with(&text) || json.is_some_and(|json| said.contains(&json::position(json)));
+            let is_said = said.ends_with(&text)
+                || json.is_some_and(|json| said.contains(&json::position(json)));
             if !is_said {
                 write!(formatter, ": {text}")?;
             }
@@ -118,7 +119,8 @@ pub(crate) fn without_values(text: String) -> String {
     let Some((start, sentence)) = found.min() else { return text };
     let end_of_what = start + sentence.trim_end_matches([':', ' ', '`']).len();
     let (what, rest) = text.split_at(end_of_what);
-    let end_of_value = [", expected ", ", there are no "].iter().filter_map(|end| rest.rfind(end)).max();
+    let end_of_value =
+        [", expected ", ", there are no "].iter().filter_map(|end| rest.rfind(end)).max();
     [what, end_of_value.map_or("", |end| &rest[end..])].concat()
 }
 
@@ -165,8 +167,14 @@ mod tests {
             assert_eq!(chain(anyhow::Error::from(json_error(data))), expected);
         }
         for (message, expected) in [
-            ("a: invalid value: string \"cret\", expected a date", "a: invalid value, expected a date"),
-            ("unknown variant `cret`, there are no variants", "unknown variant, there are no variants"),
+            (
+                "a: invalid value: string \"cret\", expected a date",
+                "a: invalid value, expected a date",
+            ),
+            (
+                "unknown variant `cret`, there are no variants",
+                "unknown variant, there are no variants",
+            ),
             ("invalid type: cret", "invalid type"),
             ("no such table", "no such table"),
         ] {
@@ -176,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_rejection_of_json_is_said_once() {
-        let rejection = crate::json::decode::<Order>(br#"{"amount":"cret"}"#).expect_err("it does not fit");
+        let rejection =
+            crate::json::decode::<Order>(br#"{"amount":"cret"}"#).expect_err("it does not fit");
         let expected = "the data is not the expected JSON at `amount`: expected a number (f64), found text \
                         (line 1, column 16)";
         assert_eq!(chain(rejection), expected);

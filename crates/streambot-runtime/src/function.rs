@@ -55,9 +55,9 @@ impl<H: Handler> Function<H> {
                 numbers.records = batch.len();
                 numbers.user_records = batch.len();
                 numbers.iterator_age = iterator_age(&batch, arrived);
-                last = batch
-                    .get(batch.len().wrapping_sub(1))
-                    .map(|record| (record.shard_id().to_owned(), record.sequence_number().to_owned()));
+                last = batch.get(batch.len().wrapping_sub(1)).map(|record| {
+                    (record.shard_id().to_owned(), record.sequence_number().to_owned())
+                });
                 context = context.of_shard(batch.shard_id());
                 let state = batch.window().map(|window| window.state.clone());
                 let outcome = self.outcome(batch, context.clone()).await;
@@ -96,8 +96,8 @@ impl<H: Handler> Function<H> {
         outcome.state = outcome.state.or(state);
         numbers.user_records = outcome.user_records.unwrap_or(numbers.records);
         numbers.unfinished = outcome.unfinished();
-        let response =
-            Response::new(&mut outcome, self.report).map_err(|error| diagnostic("Function.RecordsFailed", &error))?;
+        let response = Response::new(&mut outcome, self.report)
+            .map_err(|error| diagnostic("Function.RecordsFailed", &error))?;
         numbers.failed = outcome.failed();
         numbers.succeeded = outcome.is_success();
         Ok(response)

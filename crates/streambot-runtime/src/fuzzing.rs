@@ -18,7 +18,9 @@ pub fn decode_event(body: &[u8]) {
     let (batch, generally) = match (decoded, generally) {
         (Ok(batch), Ok(generally)) => (batch, generally),
         (Err(_), Err(_)) => return,
-        (batch, generally) => panic!("one path reads it and the other does not: {batch:?}, {generally:?}"),
+        (batch, generally) => {
+            panic!("one path reads it and the other does not: {batch:?}, {generally:?}")
+        }
     };
     assert_eq!(seen(&batch), seen(&generally));
     // What no field of ours is in is passed over unread: numbers out of range and half surrogates
@@ -27,7 +29,10 @@ pub fn decode_event(body: &[u8]) {
     let records = value["Records"].as_array().expect("a decoded event has records");
     let mut batch_records = (&batch).into_iter().peekable();
     for (index, expected) in records.iter().enumerate() {
-        if batch_records.next_if(|record| record.fault().is_some_and(|fault| fault.index == index)).is_some() {
+        if batch_records
+            .next_if(|record| record.fault().is_some_and(|fault| fault.index == index))
+            .is_some()
+        {
             continue;
         }
         let record = batch_records.next().expect("a record that can be read is handed on");
@@ -47,7 +52,10 @@ pub fn decode_event(body: &[u8]) {
         let seconds = kinesis["approximateArrivalTimestamp"].as_f64();
         let milliseconds = seconds.map(|seconds| (seconds * 1000.0).round());
         // From 1970 to the year 9999.
-        assert_eq!(arrival, milliseconds.filter(|time| (0.0..253_402_300_800_000.0).contains(time)));
+        assert_eq!(
+            arrival,
+            milliseconds.filter(|time| (0.0..253_402_300_800_000.0).contains(time))
+        );
     }
     assert!(batch_records.next().is_none());
     let _any_data_can_be_unpacked = batch.deaggregated();
@@ -60,7 +68,10 @@ fn seen(batch: &Batch) -> (Vec<String>, String) {
         let arrival = record.approximate_arrival();
         format!("{record:?} {} {:?} {arrival:?} {fault:?}", record.sequence_number(), record.data())
     };
-    (batch.iter().map(record).collect(), format!("{:?} {:?}", batch.event_source_arn(), batch.window()))
+    (
+        batch.iter().map(record).collect(),
+        format!("{:?} {:?}", batch.event_source_arn(), batch.window()),
+    )
 }
 
 /// An aggregate's message is read as `prost` reads it, never panics, and nothing but what carries
@@ -108,7 +119,8 @@ mod tests {
     }
 
     fn a_record() -> impl Strategy<Value = Value> {
-        let data = any::<Vec<u8>>().prop_map(|data| json!(base64_simd::STANDARD.encode_to_string(data)));
+        let data =
+            any::<Vec<u8>>().prop_map(|data| json!(base64_simd::STANDARD.encode_to_string(data)));
         let kinesis = (
             field(data),
             field(any::<Option<String>>().prop_map(|key| json!(key))),
@@ -128,9 +140,16 @@ mod tests {
         let source = prop_oneof![30 => Just(json!("aws:kinesis")), 1 => Just(json!("aws:sqs"))];
         let name = prop_oneof![30 => Just(json!("aws:kinesis:record")), 1 => Just(json!("aws:kinesis:other"))];
         let id = "shardId-00000000000[0-9]:[0-9]{1,56}".prop_map(|id| json!(id));
-        (field(kinesis), field(source), field(id), field(name)).prop_map(|(kinesis, source, id, name)| {
-            object(vec![("kinesis", kinesis), ("eventSource", source), ("eventID", id), ("eventName", name)])
-        })
+        (field(kinesis), field(source), field(id), field(name)).prop_map(
+            |(kinesis, source, id, name)| {
+                object(vec![
+                    ("kinesis", kinesis),
+                    ("eventSource", source),
+                    ("eventID", id),
+                    ("eventName", name),
+                ])
+            },
+        )
     }
 
     proptest! {
@@ -201,7 +220,8 @@ mod tests {
     #[test]
     fn an_unknown_field_of_a_window_that_is_no_text_is_refused_by_both_paths() {
         let event = crate::testing::records(["a"]).window("", "", json!({ "state": 1 }));
-        let mut body = event.to_json().replace("\"shardId\":", "\"unknown\":\"?\",\"shardId\":").into_bytes();
+        let mut body =
+            event.to_json().replace("\"shardId\":", "\"unknown\":\"?\",\"shardId\":").into_bytes();
         let place = body.iter().position(|byte| *byte == b'?').expect("the field");
         decode_event(&body);
         body[place] = 0xff;
@@ -220,7 +240,9 @@ mod tests {
     /// The generated events are not all refused: what they test is real.
     #[test]
     fn good_events_are_decoded() {
-        let event = crate::testing::Event::new().record(record("a")).record(aggregated([("k", "b"), ("k", "c")]));
+        let event = crate::testing::Event::new()
+            .record(record("a"))
+            .record(aggregated([("k", "b"), ("k", "c")]));
         decode_event(event.to_json().as_bytes());
         let batch = event::decode(Bytes::from(event.to_json())).expect("a good event");
         assert!(batch.iter().all(|record| record.fault().is_none()));

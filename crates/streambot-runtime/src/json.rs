@@ -57,7 +57,8 @@ impl<T> DerefMut for Json<T> {
 /// Decodes one JSON document.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonRejection> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = T::deserialize(&mut deserializer).map_err(|error| JsonRejection::new::<T>(bytes, error))?;
+    let value =
+        T::deserialize(&mut deserializer).map_err(|error| JsonRejection::new::<T>(bytes, error))?;
     deserializer.end().map_err(|error| JsonRejection { problem: Problem::NotTheEnd, error })?;
     Ok(value)
 }
@@ -96,7 +97,8 @@ impl JsonRejection {
         } else if bytes.starts_with(BYTE_ORDER_MARK) {
             Problem::ByteOrderMark
         } else if error.classify() == Category::Data || is_json() {
-            find_mismatch::<T>(&String::from_utf8_lossy(bytes)).map_or(Problem::Unexplained, Problem::Mismatch)
+            find_mismatch::<T>(&String::from_utf8_lossy(bytes))
+                .map_or(Problem::Unexplained, Problem::Mismatch)
         } else {
             Problem::NotJson
         };

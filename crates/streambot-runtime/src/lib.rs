@@ -147,8 +147,8 @@ pub use context::Context;
 pub use environment::Stack;
 pub use event::{Batch, Records};
 pub use handler::{
-    BatchHandler, Each, Handler, RecordHandler, Undecodable, WholeBatch, Window, WindowHandler, WindowReply, Windowed,
-    WithContext, WithoutContext, batch, each, window,
+    BatchHandler, Each, Handler, RecordHandler, Undecodable, WholeBatch, Window, WindowHandler,
+    WindowReply, Windowed, WithContext, WithoutContext, batch, each, window,
 };
 pub use json::{Json, JsonRejection};
 pub use record::{FromRecord, PairRejection, Record, Utf8, Utf8Rejection};

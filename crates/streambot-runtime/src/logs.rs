@@ -49,9 +49,16 @@ pub(crate) struct Uploads;
 
 #[cfg(not(feature = "s3-logs"))]
 impl Uploads {
-    pub(crate) async fn new(stack: crate::Stack, _names: crate::metrics::Names, _lines: LineSource) -> Self {
+    pub(crate) async fn new(
+        stack: crate::Stack,
+        _names: crate::metrics::Names,
+        _lines: LineSource,
+    ) -> Self {
         if let Some(bucket) = stack.log_bucket() {
-            tracing::warn!(bucket, "log lines are not uploaded: this function was built without the feature s3-logs");
+            tracing::warn!(
+                bucket,
+                "log lines are not uploaded: this function was built without the feature s3-logs"
+            );
         }
         Self
     }

@@ -16,7 +16,9 @@ pub(crate) fn keep() {
     if !crate::threads::is_only_thread() {
         return;
     }
-    for (parameter, bytes) in [(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD), (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD)] {
+    for (parameter, bytes) in
+        [(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD), (libc::M_TRIM_THRESHOLD, TRIM_THRESHOLD)]
+    {
         // SAFETY: mallopt takes two integers. It is not safe if another thread uses the allocator
         // at the same time (man mallopt: MT-Unsafe init const:mallopt), and this thread is the only
         // one of the process.

@@ -140,7 +140,11 @@ pub(crate) fn invocation_lines(
         Metric { name: "Duration", unit: "Milliseconds", value: Number::Fraction(duration) },
     ];
     if let Some(age) = invocation.iterator_age {
-        metrics.push(Metric { name: "IteratorAge", unit: "Milliseconds", value: Number::Whole(milliseconds(age)) });
+        metrics.push(Metric {
+            name: "IteratorAge",
+            unit: "Milliseconds",
+            value: Number::Whole(milliseconds(age)),
+        });
     }
     metrics.extend(counts.iter().map(|(name, amount)| Metric::count(name, *amount)));
 
@@ -164,9 +168,22 @@ pub(crate) fn invocation_lines(
 
 /// A metric line with one count, for what happens after an invocation's own lines are written.
 #[cfg(feature = "s3-logs")]
-pub(crate) fn count_line(names: &Names, request_id: &str, name: &'static str, now: SystemTime) -> String {
+pub(crate) fn count_line(
+    names: &Names,
+    request_id: &str,
+    name: &'static str,
+    now: SystemTime,
+) -> String {
     let metrics = [Metric::count(name, 1)];
-    Line { names, request_id, xray_trace_id: None, directives: Directives::Stack, metrics: &metrics, now }.to_json()
+    Line {
+        names,
+        request_id,
+        xray_trace_id: None,
+        directives: Directives::Stack,
+        metrics: &metrics,
+        now,
+    }
+    .to_json()
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -288,7 +288,8 @@ mod tests {
 
     #[test]
     fn text_is_what_was_put_and_other_data_is_refused() {
-        let batch = decode(crate::testing::records(["schlüssel 🔑".as_bytes(), b"", b"\xff"]).to_json());
+        let batch =
+            decode(crate::testing::records(["schlüssel 🔑".as_bytes(), b"", b"\xff"]).to_json());
         let batch = batch.expect("a good event");
         let text = |index| Utf8::from_record(batch.record(index));
         assert_eq!(&*text(0).expect("text"), "schlüssel 🔑");
@@ -306,7 +307,12 @@ mod tests {
         let describe = |record: &crate::Record| {
             let (id, arrival) = (record.id(), record.approximate_arrival());
             let hash_key = record.explicit_hash_key().map(str::to_owned);
-            (format!("{record:?} {id} {}", record.sequence_number()), record.data().to_vec(), arrival, hash_key)
+            (
+                format!("{record:?} {id} {}", record.sequence_number()),
+                record.data().to_vec(),
+                arrival,
+                hash_key,
+            )
         };
         let of_event = Arc::downgrade(batch.record(0).event());
         let expected: Vec<_> = batch.iter().map(|record| describe(&record)).collect();

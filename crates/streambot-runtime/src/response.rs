@@ -106,7 +106,9 @@ pub(crate) enum Unreportable {
          is delivered again"
     )]
     ReportingOff { failed: usize, event_id: String },
-    #[error("record {index} of the batch is not done and has no sequence number to report, so the whole batch fails")]
+    #[error(
+        "record {index} of the batch is not done and has no sequence number to report, so the whole batch fails"
+    )]
     NoSequenceNumber { index: usize },
     #[error(
         "no progress: the deadline came before the first record of the batch ({event_id}) was done, so the whole batch \
@@ -125,7 +127,9 @@ impl Cut {
     fn state(&self) -> String {
         let (done, total) = self.done_of_first;
         match self.dropped.as_slice() {
-            [] => format!("{done} of its {total} user records were done, and no other could be started in time"),
+            [] => format!(
+                "{done} of its {total} user records were done, and no other could be started in time"
+            ),
             dropped => format!("these records were running: {}", dropped.join(", ")),
         }
     }
@@ -138,7 +142,8 @@ impl Response {
     /// event source mapping does not `report` batch item failures, and the records would be lost),
     /// and if the deadline came before the checkpoint moved: retries have to count, and to be seen.
     pub(crate) fn new(outcome: &mut Outcome, report: bool) -> Result<Self, Unreportable> {
-        let failed = outcome.retry_from.as_ref().map(|record| item_failure(record, outcome, report));
+        let failed =
+            outcome.retry_from.as_ref().map(|record| item_failure(record, outcome, report));
         let batch_item_failures: Vec<_> = failed.transpose()?.into_iter().collect();
         let response = Self { batch_item_failures, state: outcome.state.take() };
         match response.oversize() {
@@ -159,7 +164,11 @@ impl Response {
 }
 
 /// The item that names the first record not done.
-fn item_failure(record: &Record, outcome: &Outcome, report: bool) -> Result<BatchItemFailure, Unreportable> {
+fn item_failure(
+    record: &Record,
+    outcome: &Outcome,
+    report: bool,
+) -> Result<BatchItemFailure, Unreportable> {
     let event_id = || record.event_id().to_owned();
     if let Some(cut) = &outcome.cut
         && record.kinesis_index() == 0

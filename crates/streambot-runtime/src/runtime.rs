@@ -151,10 +151,14 @@ where
     I: AsyncFnOnce() -> Result<H, Error>,
     H: Handler + 'static,
 {
-    let handler = match logs::during_init(AssertUnwindSafe(async { init().await }).catch_unwind()).await {
+    let handler = match logs::during_init(AssertUnwindSafe(async { init().await }).catch_unwind())
+        .await
+    {
         Ok(Ok(handler)) => handler,
         Ok(Err(error)) => return Err(init_failed("Function.InitFailed", error).await),
-        Err(panic) => return Err(init_failed("Function.InitPanicked", Panicked::new(&*panic).into()).await),
+        Err(panic) => {
+            return Err(init_failed("Function.InitPanicked", Panicked::new(&*panic).into()).await);
+        }
     };
     let stack = Stack::from_env();
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
@@ -165,7 +169,8 @@ where
         level: format.passing_level(),
     };
     let uploads = Uploads::new(stack, names.clone(), lines).await;
-    let function = Rc::new(Function { handler, names, report: environment::reports_batch_item_failures() });
+    let function =
+        Rc::new(Function { handler, names, report: environment::reports_batch_item_failures() });
     let deadlines = Rc::new(Deadlines::new(environment::function_timeout()));
     let exchange = Rc::new(Exchange::new());
     let of_service = Rc::clone(&exchange);
@@ -177,9 +182,10 @@ where
             let body = exchange.take_body(&context.request_id).map_err(body_missing)?;
             let clock = Clock::System;
             let deadline = deadlines.usable(context.deadline(), clock.time_of_day());
-            let (request_id, function_arn) = (context.request_id.clone(), context.invoked_function_arn.clone());
-            let context =
-                Context::new(request_id.clone(), function_arn, deadline, clock).of_trace(context.xray_trace_id.clone());
+            let (request_id, function_arn) =
+                (context.request_id.clone(), context.invoked_function_arn.clone());
+            let context = Context::new(request_id.clone(), function_arn, deadline, clock)
+                .of_trace(context.xray_trace_id.clone());
             let finished = function.invoke(body, context).await;
             logs::print(&finished.metrics);
             exchange.put_log(&request_id, finished.log);
@@ -207,7 +213,8 @@ fn body_missing(error: NoBody) -> Diagnostic {
 async fn init_failed(kind: &str, error: Error) -> Error {
     let message = Chain(&*error).to_string();
     tracing::error!(target: logs::FATAL, "the function cannot start: {message}");
-    let body = serde_json::json!({ "errorType": kind, "errorMessage": message, "stackTrace": [] }).to_string();
+    let body = serde_json::json!({ "errorType": kind, "errorMessage": message, "stackTrace": [] })
+        .to_string();
     let report = async {
         let client = lambda_runtime_api_client::Client::builder().build()?;
         let request = lambda_runtime_api_client::build_request()

@@ -111,7 +111,8 @@ impl Scope {
     /// Whether the refusal of this name is to be logged.
     fn logs_refusal_of(&self, name: &str) -> bool {
         let mut tally = lock(&self.0.tally);
-        tally.refused.len() < MAX_LOGGED_REFUSALS && tally.refused.insert(Cow::Owned(name.to_owned()))
+        tally.refused.len() < MAX_LOGGED_REFUSALS
+            && tally.refused.insert(Cow::Owned(name.to_owned()))
     }
 
     /// Keeps a line for S3; false if the invocation's lines were taken already.
@@ -192,7 +193,8 @@ impl Registry {
     /// The most recent invocation of the runtime. A thread of none, or of one that runs no
     /// invocations, gets the only active invocation there is.
     fn find(&self, runtime: Option<Id>) -> Option<Scope> {
-        let of_runtime = self.active.iter().rev().find(|active| runtime.is_some() && active.runtime == runtime);
+        let of_runtime =
+            self.active.iter().rev().find(|active| runtime.is_some() && active.runtime == runtime);
         let found = match (of_runtime, runtime) {
             (Some(active), _) => Some(active),
             (None, Some(id)) if self.runtimes.contains_key(&id) => None,
@@ -214,8 +216,9 @@ impl Registry {
         if let Some(id) = runtime {
             if self.runtimes.len() >= MAX_IDLE_RUNTIMES {
                 let active = &self.active;
-                self.runtimes
-                    .retain(|id, kept| !kept.is_empty() || active.iter().any(|active| active.runtime == Some(*id)));
+                self.runtimes.retain(|id, kept| {
+                    !kept.is_empty() || active.iter().any(|active| active.runtime == Some(*id))
+                });
             }
             for (name, amount) in std::mem::take(self.runtimes.entry(id).or_default()) {
                 add(&mut counts, name, amount);
@@ -298,7 +301,10 @@ fn keep_for_next(name: Cow<'static, str>, amount: u64) {
 }
 
 fn refuse(metric: &str) {
-    tracing::error!(metric, "metric not counted: this is the name of the stack's own metric, MetricName");
+    tracing::error!(
+        metric,
+        "metric not counted: this is the name of the stack's own metric, MetricName"
+    );
 }
 
 fn runtime() -> Option<Id> {

@@ -84,7 +84,10 @@ struct Refused {
 
 impl Hooks {
     /// Runs `function` to its end, or until the signal and then the hooks.
-    pub(crate) async fn run_after(self, function: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    pub(crate) async fn run_after(
+        self,
+        function: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
         let Self { hooks, terminate: Some(mut terminate) } = self else { return function.await };
         tokio::select! {
             ended = function => return ended,
@@ -124,9 +127,14 @@ async fn register_extension(client: &Client) -> Result<(), BoxError> {
     if !response.status().is_success() {
         return Err(format!("the Extensions API responded with {}", response.status()).into());
     }
-    let id = response.headers().get("lambda-extension-identifier").ok_or("the Extensions API gave no identifier")?;
-    let next =
-        build_request().method("GET").uri("/2020-01-01/extension/event/next").header("lambda-extension-identifier", id);
+    let id = response
+        .headers()
+        .get("lambda-extension-identifier")
+        .ok_or("the Extensions API gave no identifier")?;
+    let next = build_request()
+        .method("GET")
+        .uri("/2020-01-01/extension/event/next")
+        .header("lambda-extension-identifier", id);
     let waiting = client.call(next.body(Body::empty())?);
     tokio::spawn(async move {
         let _never_comes = waiting.await;
@@ -151,7 +159,8 @@ mod tests {
         let order = Rc::default();
         let panics: Hook = Box::new(|| Box::pin(async { panic!("one hook fails") }));
         let panics_at_once: Hook = Box::new(|| panic!("one hook fails before it waits"));
-        let hooks = vec![noting(&order, 1), panics, noting(&order, 2), panics_at_once, noting(&order, 3)];
+        let hooks =
+            vec![noting(&order, 1), panics, noting(&order, 2), panics_at_once, noting(&order, 3)];
         run_all(hooks).await;
         assert_eq!(*order.borrow(), [1, 2, 3]);
     }

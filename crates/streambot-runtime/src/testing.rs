@@ -58,8 +58,11 @@ pub fn record(data: impl Into<Vec<u8>>) -> TestRecord {
 
 /// A KPL aggregated record of these user records, each a partition key and data, as a producer
 /// would pack them.
-pub fn aggregated<K: Into<String>, D: Into<Vec<u8>>>(user_records: impl IntoIterator<Item = (K, D)>) -> TestRecord {
-    let user_records: Vec<_> = user_records.into_iter().map(|(key, data)| (key.into(), data.into())).collect();
+pub fn aggregated<K: Into<String>, D: Into<Vec<u8>>>(
+    user_records: impl IntoIterator<Item = (K, D)>,
+) -> TestRecord {
+    let user_records: Vec<_> =
+        user_records.into_iter().map(|(key, data)| (key.into(), data.into())).collect();
     record(aggregation::pack(&user_records))
 }
 
@@ -149,9 +152,15 @@ impl Event {
 
     /// Makes it an event of the tumbling window from `start` to `end` (RFC 3339 in UTC) with this
     /// state so far; `json!({})` is what Lambda begins with.
-    pub fn window(mut self, start: impl Into<String>, end: impl Into<String>, state: Value) -> Self {
+    pub fn window(
+        mut self,
+        start: impl Into<String>,
+        end: impl Into<String>,
+        state: Value,
+    ) -> Self {
         let (start, end) = (start.into(), end.into());
-        self.window = Some(TestWindow { start, end, state, is_final: false, terminated_early: false });
+        self.window =
+            Some(TestWindow { start, end, state, is_final: false, terminated_early: false });
         self
     }
 
@@ -257,13 +266,22 @@ pub async fn invoke<H: Handler>(handler: &H, event: impl Borrow<Event>) -> Answe
 
 /// Runs a handler on the bytes of an event, however broken; the [`Event`] says under which
 /// conditions.
-pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, conditions: &Event) -> Answer {
+pub async fn invoke_json<H: Handler>(
+    handler: &H,
+    body: impl Into<Vec<u8>>,
+    conditions: &Event,
+) -> Answer {
     let lines = Lines::default();
     let sink = lines.clone();
     let subscriber = Format::text().subscriber(move |line: &str| sink.add(line));
     let function = Function {
         handler: ByReference(handler),
-        names: metrics::Names { metric: "test".to_owned(), stack: "test".to_owned(), version: None, level: "INFO" },
+        names: metrics::Names {
+            metric: "test".to_owned(),
+            stack: "test".to_owned(),
+            version: None,
+            level: "INFO",
+        },
         report: conditions.report_batch_item_failures,
     };
     let clock = Clock::tokio(conditions.now.unwrap_or_else(SystemTime::now));
@@ -274,9 +292,12 @@ pub async fn invoke_json<H: Handler>(handler: &H, body: impl Into<Vec<u8>>, cond
 
     let answer = match finished.answer {
         Ok(response) => Ok(json!(response)),
-        Err(diagnostic) => Err(InvocationError { kind: diagnostic.error_type, message: diagnostic.error_message }),
+        Err(diagnostic) => {
+            Err(InvocationError { kind: diagnostic.error_type, message: diagnostic.error_message })
+        }
     };
-    let metrics = finished.metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let metrics =
+        finished.metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     Answer { answer, logs: lines.text(), metrics }
 }
 
@@ -384,7 +405,11 @@ pub(crate) fn lines_of(work: impl FnOnce()) -> String {
 struct ByReference<'a, H>(&'a H);
 
 impl<H: Handler> Handler for ByReference<'_, H> {
-    async fn handle(&self, batch: crate::Batch, context: Context) -> Result<crate::Outcome, crate::Error> {
+    async fn handle(
+        &self,
+        batch: crate::Batch,
+        context: Context,
+    ) -> Result<crate::Outcome, crate::Error> {
         self.0.handle(batch, context).await
     }
 }

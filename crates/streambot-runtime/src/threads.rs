@@ -7,7 +7,8 @@
 /// It stays true until the caller starts a thread, for only a thread of the process can start
 /// another one.
 pub(crate) fn is_only_thread() -> bool {
-    let tasks = if cfg!(target_os = "linux") { std::fs::read_dir("/proc/self/task").ok() } else { None };
+    let tasks =
+        if cfg!(target_os = "linux") { std::fs::read_dir("/proc/self/task").ok() } else { None };
     tasks.is_some_and(|tasks| tasks.count() == 1)
 }
 

@@ -70,7 +70,8 @@ async fn records_of_another_source_are_named() {
 #[tokio::test]
 async fn a_record_with_another_event_name_is_handed_on() {
     for name in [json!("aws:kinesis:other"), json!(5), Value::Null] {
-        let (answer, seen) = each_of(with_middle(|record| record["eventName"] = name.clone())).await;
+        let (answer, seen) =
+            each_of(with_middle(|record| record["eventName"] = name.clone())).await;
         assert!(answer.succeeded(), "{name}: {}", answer.logs());
         assert_eq!(seen, ["a", "b", "c"], "{name}");
         assert_eq!(answer.metric("Records"), Some(3.0), "{name}");
@@ -84,15 +85,24 @@ async fn a_broken_record_is_named_and_the_ones_ahead_of_it_are_done() {
     let cases: [(Change, &str); 8] = [
         (|record| record["kinesis"]["data"] = json!("never-log-me!"), "kinesis.data: not base64"),
         (|record| record["kinesis"]["data"] = json!("YQ"), "kinesis.data: not base64"),
-        (|record| record["kinesis"]["data"] = Value::Null, "kinesis.data: expected text, found null"),
-        (|record| drop(record["kinesis"].as_object_mut().unwrap().remove("data")), "kinesis: missing field `data`"),
+        (
+            |record| record["kinesis"]["data"] = Value::Null,
+            "kinesis.data: expected text, found null",
+        ),
+        (
+            |record| drop(record["kinesis"].as_object_mut().unwrap().remove("data")),
+            "kinesis: missing field `data`",
+        ),
         (
             |record| record["kinesis"]["partitionKey"] = json!(["never-log-me"]),
             "kinesis.partitionKey: expected text, found an array",
         ),
         (|record| record["kinesis"] = Value::Null, "missing field `kinesis`"),
         (|record| record["kinesis"] = json!("never-log-me"), "kinesis: not a JSON object"),
-        (|record| record["kinesis"]["sequenceNumber"] = json!("never-log-me"), "not a decimal number"),
+        (
+            |record| record["kinesis"]["sequenceNumber"] = json!("never-log-me"),
+            "not a decimal number",
+        ),
     ];
     for (change, expected) in cases {
         let (answer, seen) = each_of(with_middle(change)).await;
@@ -110,7 +120,12 @@ async fn a_broken_record_is_named_and_the_ones_ahead_of_it_are_done() {
 
 #[tokio::test]
 async fn a_broken_record_without_a_number_fails_the_invocation_after_its_neighbours() {
-    for broken in [json!([]), json!(null), json!({ "kinesis": {} }), json!({ "eventID": "no number", "kinesis": {} })] {
+    for broken in [
+        json!([]),
+        json!(null),
+        json!({ "kinesis": {} }),
+        json!({ "eventID": "no number", "kinesis": {} }),
+    ] {
         let (answer, seen) = each_of(with_middle(|record| *record = broken.clone())).await;
         assert_eq!(seen, ["a"], "{broken}");
         assert!(answer.json().unwrap_err().message().contains("no sequence number"), "{broken}");
@@ -158,14 +173,16 @@ async fn a_batch_handler_gets_what_is_ahead_of_a_broken_record() {
 #[tokio::test]
 async fn duplicate_sequence_numbers_are_two_records() {
     let number = records(["a", "b", "c"]).sequence_number(0);
-    let (answer, seen) = each_of(with_middle(|record| record["kinesis"]["sequenceNumber"] = json!(number))).await;
+    let (answer, seen) =
+        each_of(with_middle(|record| record["kinesis"]["sequenceNumber"] = json!(number))).await;
     assert!(answer.succeeded());
     assert_eq!(seen, ["a", "b", "c"]);
 }
 
 #[tokio::test]
 async fn large_events_are_read_whole() {
-    let (answer, seen) = each_of(records((0..10_000).map(|index| index.to_string())).to_json()).await;
+    let (answer, seen) =
+        each_of(records((0..10_000).map(|index| index.to_string())).to_json()).await;
     assert!(answer.succeeded());
     assert_eq!(seen.len(), 10_000);
     assert_eq!(seen[9_999], "9999");

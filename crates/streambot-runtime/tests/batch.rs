@@ -11,7 +11,10 @@ use streambot_runtime::{Batch, Context, Error, Failures, batch};
 async fn the_whole_batch_is_handed_over_in_order() {
     let store = async |batch: Batch, context: Context| -> Result<(), Error> {
         assert_eq!(batch.shard_id(), Some("shardId-000000000007".to_owned()));
-        assert_eq!(batch.event_source_arn(), Some("arn:aws:kinesis:us-east-1:123456789012:stream/test"));
+        assert_eq!(
+            batch.event_source_arn(),
+            Some("arn:aws:kinesis:us-east-1:123456789012:stream/test")
+        );
         assert!(context.function_arn().ends_with(":test"));
         let data: Vec<_> = batch.iter().map(|record| record.data().to_vec()).collect();
         assert_eq!(data, [b"a", b"b"]);
@@ -45,7 +48,10 @@ async fn a_record_of_another_batch_fails_the_whole_batch() {
         Ok([kept.borrow_mut().replace(first.clone()).unwrap_or(first)].into_iter().collect())
     };
     let handler = batch(report);
-    assert!(invoke(&handler, records(["a"])).await.retried_from().is_some(), "its own record is fine");
+    assert!(
+        invoke(&handler, records(["a"])).await.retried_from().is_some(),
+        "its own record is fine"
+    );
     let error = invoke(&handler, records(["a"])).await.json().unwrap_err();
     assert!(error.message().contains("not a record of this batch"), "{error}");
 }
@@ -55,7 +61,8 @@ async fn a_record_of_another_batch_fails_the_whole_batch_beside_records_of_its_o
     let other = decode(records(["a"]).to_json()).unwrap();
     for detach in [false, true] {
         let report = async |batch: Batch| -> Result<Failures, Error> {
-            let foreign = if detach { batch.get(0).unwrap().detach() } else { other.get(0).unwrap() };
+            let foreign =
+                if detach { batch.get(0).unwrap().detach() } else { other.get(0).unwrap() };
             Ok([batch.get(0).unwrap(), foreign].into_iter().collect())
         };
         let error = invoke(&batch(report), records(["a"])).await.json().unwrap_err();
@@ -69,7 +76,8 @@ async fn an_error_or_a_panic_fails_the_invocation() {
     let error = invoke(&batch(fail), records(["a"])).await.json().unwrap_err();
     assert_eq!((error.kind(), error.message()), ("Function.BatchFailed", "no table"));
 
-    let panic = async |batch: Batch| -> Result<(), Error> { panic!("{} records too many", batch.len()) };
+    let panic =
+        async |batch: Batch| -> Result<(), Error> { panic!("{} records too many", batch.len()) };
     let error = invoke(&batch(panic), records(["a", "b"])).await.json().unwrap_err();
     assert_eq!(error.kind(), "Function.Panicked");
     assert!(error.message().contains("2 records too many"), "{error}");

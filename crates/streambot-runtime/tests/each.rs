@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde_json::json;
 use streambot_runtime::testing::{Answer, Event, aggregated, invoke, record, records};
-use streambot_runtime::{Batch, Context, Error, Handler, Json, Outcome, Record, Undecodable, Utf8, each, metrics};
+use streambot_runtime::{
+    Batch, Context, Error, Handler, Json, Outcome, Record, Undecodable, Utf8, each, metrics,
+};
 use tokio::time::sleep;
 
 /// Data of the records a handler has finished, in that order.
@@ -65,7 +67,11 @@ async fn where_partial_answers_are_not_honoured_a_failure_fails_the_invocation()
     let error = invoke(&each(noting(&seen)), &event).await.json().unwrap_err();
     assert_eq!(error.kind(), "Function.RecordsFailed");
     assert!(error.message().contains(&event.sequence_number(1)), "{error}");
-    assert!(invoke(&each(noting(&seen)), records(["a"]).without_batch_item_failures()).await.succeeded());
+    assert!(
+        invoke(&each(noting(&seen)), records(["a"]).without_batch_item_failures())
+            .await
+            .succeeded()
+    );
 }
 
 #[tokio::test]
@@ -137,11 +143,16 @@ async fn records_that_wait_and_then_compute_end_within_one_record_of_the_margin(
             block(2_000);
             Ok(())
         };
-        let event = records((0..32).map(|index| index.to_string())).timeout(Duration::from_secs(10));
+        let event =
+            records((0..32).map(|index| index.to_string())).timeout(Duration::from_secs(10));
         let started = tokio::time::Instant::now();
         let answer = invoke(&each(handler).concurrency(concurrency), &event).await;
         let took = started.elapsed();
-        assert!(took <= Duration::from_millis(12_000), "{took:?}, {concurrency} at once: {}", answer.logs());
+        assert!(
+            took <= Duration::from_millis(12_000),
+            "{took:?}, {concurrency} at once: {}",
+            answer.logs()
+        );
     }
 }
 
@@ -204,8 +215,15 @@ fn no_progress(answer: &Answer) -> String {
     let error = answer.json().unwrap_err();
     assert_eq!(answer.status(), "Error");
     assert_eq!(answer.metric("FailedRecords"), answer.metric("Records"), "all of them come again");
-    assert!(answer.logs().contains("batch failed") && !answer.logs().contains("batch done"), "{}", answer.logs());
-    assert!(error.message().contains("no progress") && error.message().contains("timeout"), "{error}");
+    assert!(
+        answer.logs().contains("batch failed") && !answer.logs().contains("batch done"),
+        "{}",
+        answer.logs()
+    );
+    assert!(
+        error.message().contains("no progress") && error.message().contains("timeout"),
+        "{error}"
+    );
     error.message().to_owned()
 }
 
@@ -213,12 +231,16 @@ fn no_progress(answer: &Answer) -> String {
 async fn a_first_record_that_hangs_fails_the_invocation_whatever_else_is_done() {
     for (concurrency, others) in [(1, 0), (16, 9)] {
         let seen = Seen::default();
-        let lines = (0..10).map(|index| if index == 0 { "wait for ever".to_owned() } else { format!("r{index}") });
+        let lines = (0..10)
+            .map(|index| if index == 0 { "wait for ever".to_owned() } else { format!("r{index}") });
         let event = records(lines).timeout(Duration::from_secs(3));
         let answer = invoke(&each(noting(&seen)).concurrency(concurrency), &event).await;
         assert_eq!(seen.borrow().len(), others);
         let message = no_progress(&answer);
-        assert!(message.contains(&format!("{}:0", event.sequence_number(0))), "names what was running: {message}");
+        assert!(
+            message.contains(&format!("{}:0", event.sequence_number(0))),
+            "names what was running: {message}"
+        );
         assert_eq!(answer.metric("UnfinishedRecords"), Some(1.0));
         assert_eq!(answer.metric("UserRecords"), Some(1.0 + others as f64));
     }
@@ -296,7 +318,10 @@ async fn the_margin_is_the_users_but_never_over_half_of_the_timeout() {
         let event = records(vec!["100"; 200]).timeout(Duration::from_secs(10));
         invoke(&each(noting(&seen)).deadline_margin(margin), &event).await;
         let milliseconds = seen.borrow().len() * 100;
-        assert!(milliseconds.abs_diff(expected) <= 200, "{milliseconds} ms of work with a margin of {margin:?}");
+        assert!(
+            milliseconds.abs_diff(expected) <= 200,
+            "{milliseconds} ms of work with a margin of {margin:?}"
+        );
     }
 }
 
@@ -351,7 +376,8 @@ async fn of_many_skipped_records_the_first_are_logged_and_the_others_counted() {
 #[tokio::test]
 async fn a_handlers_own_failure_is_never_skipped() {
     let event = records(["fail"]);
-    let answer = invoke(&each(noting(&Seen::default())).on_undecodable(Undecodable::Skip), &event).await;
+    let answer =
+        invoke(&each(noting(&Seen::default())).on_undecodable(Undecodable::Skip), &event).await;
     assert_eq!(answer.retried_from(), Some(event.sequence_number(0)));
 }
 
@@ -359,20 +385,21 @@ async fn a_handlers_own_failure_is_never_skipped() {
 async fn a_handler_can_take_the_record_its_content_and_the_context() {
     let event = records(["[1,2]"]);
     let number = event.sequence_number(0);
-    let handler = async |(record, sum): (Record, Json<Vec<u32>>), context: Context| -> anyhow::Result<()> {
-        assert_eq!(record.sequence_number(), number);
-        assert_eq!(record.event_id(), format!("shardId-000000000000:{number}"));
-        assert_eq!(record.shard_id(), "shardId-000000000000");
-        assert_eq!(record.data(), b"[1,2]");
-        assert_eq!(*sum, [1, 2]);
-        assert!(context.remaining() > Duration::from_secs(50));
-        assert_eq!(context.request_id(), "test-request");
-        assert_eq!(context.shard_id(), Some("shardId-000000000000"));
-        assert_eq!(context.stack().name(), None);
-        metrics::count("Sums", 3);
-        metrics::count("Sums", 4);
-        Ok(())
-    };
+    let handler =
+        async |(record, sum): (Record, Json<Vec<u32>>), context: Context| -> anyhow::Result<()> {
+            assert_eq!(record.sequence_number(), number);
+            assert_eq!(record.event_id(), format!("shardId-000000000000:{number}"));
+            assert_eq!(record.shard_id(), "shardId-000000000000");
+            assert_eq!(record.data(), b"[1,2]");
+            assert_eq!(*sum, [1, 2]);
+            assert!(context.remaining() > Duration::from_secs(50));
+            assert_eq!(context.request_id(), "test-request");
+            assert_eq!(context.shard_id(), Some("shardId-000000000000"));
+            assert_eq!(context.stack().name(), None);
+            metrics::count("Sums", 3);
+            metrics::count("Sums", 4);
+            Ok(())
+        };
     let answer = invoke(&each(handler), &event).await;
     assert!(answer.succeeded(), "{}", answer.logs());
     assert_eq!(answer.metric("Sums"), Some(7.0));
@@ -414,7 +441,11 @@ async fn an_errors_causes_are_logged_on_one_line() {
         Ok(())
     };
     let answer = invoke(&each(handler), records(["a"])).await;
-    assert!(answer.logs().contains("reading the dial: invalid digit found in string"), "{}", answer.logs());
+    assert!(
+        answer.logs().contains("reading the dial: invalid digit found in string"),
+        "{}",
+        answer.logs()
+    );
 }
 
 /// A layer of a user's own: it works around any handler.

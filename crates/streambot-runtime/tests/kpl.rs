@@ -39,22 +39,27 @@ async fn user_records_come_in_order_with_their_own_keys_and_places() {
         ("three", "a", 2, id(1, 2)),
         ("last", "outer-2", 0, id(2, 0)),
     ];
-    assert_eq!(*seen.borrow(), expected.map(|(data, key, sub, id)| (data.to_owned(), key.to_owned(), sub, id)));
+    assert_eq!(
+        *seen.borrow(),
+        expected.map(|(data, key, sub, id)| (data.to_owned(), key.to_owned(), sub, id))
+    );
     assert_eq!(answer.metric("Records"), Some(3.0), "as Lambda counts them");
 }
 
 #[tokio::test]
 async fn a_failed_user_record_brings_its_aggregate_back_once() {
     let event = mixed();
-    let fail_two =
-        async |record: Record| -> Result<(), Error> { if record.data() == b"two" { Err("no".into()) } else { Ok(()) } };
+    let fail_two = async |record: Record| -> Result<(), Error> {
+        if record.data() == b"two" { Err("no".into()) } else { Ok(()) }
+    };
     let answer = invoke(&each(fail_two), &event).await;
     assert_eq!(answer.json().unwrap()["batchItemFailures"].as_array().unwrap().len(), 1);
     assert_eq!(answer.retried_from(), Some(event.sequence_number(1)));
 
     let report_both = async |batch: Batch| -> Result<Failures, Error> {
         assert_eq!(batch.len(), 5);
-        let failures: Failures = batch.iter().filter(|record| record.partition_key() == Some("a")).collect();
+        let failures: Failures =
+            batch.iter().filter(|record| record.partition_key() == Some("a")).collect();
         assert_eq!(failures.len(), 2);
         Ok(failures)
     };
@@ -108,6 +113,11 @@ async fn vectors_of_another_implementation_decode_as_they_should() {
         assert_eq!(Value::from(seen.take()), vector["records"], "{name}");
         let damaged = vector["damaged"].as_bool().unwrap();
         assert_eq!(answer.retried_from().is_some(), damaged, "{name}: {}", answer.logs());
-        assert_eq!(answer.logs().contains("the aggregate is damaged"), damaged, "{name}: {}", answer.logs());
+        assert_eq!(
+            answer.logs().contains("the aggregate is damaged"),
+            damaged,
+            "{name}: {}",
+            answer.logs()
+        );
     }
 }

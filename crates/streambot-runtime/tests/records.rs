@@ -7,7 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
-use streambot_runtime::testing::{Answer, Event, aggregated, decode, invoke, invoke_json, record, records};
+use streambot_runtime::testing::{
+    Answer, Event, aggregated, decode, invoke, invoke_json, record, records,
+};
 use streambot_runtime::{Batch, Error, Json, Record, Undecodable, batch, each};
 
 /// The event of these records, with `change` made to the one at `index`.
@@ -31,10 +33,15 @@ async fn each_of(body: impl Into<Vec<u8>>) -> (Answer, Vec<Vec<u8>>) {
 
 #[tokio::test]
 async fn a_record_without_a_partition_key_is_handled() {
-    let without_key = |record: &mut Value| drop(record["kinesis"].as_object_mut().unwrap().remove("partitionKey"));
+    let without_key = |record: &mut Value| {
+        drop(record["kinesis"].as_object_mut().unwrap().remove("partitionKey"))
+    };
     let event = records(["a", "b"]);
     let bodies = [
-        (Event::new().record(record("a")).record(record("b").without_partition_key()).to_json(), None),
+        (
+            Event::new().record(record("a")).record(record("b").without_partition_key()).to_json(),
+            None,
+        ),
         (changed(&event, 1, |record| record["kinesis"]["partitionKey"] = Value::Null), None),
         (changed(&event, 1, without_key), None),
         (event.to_json().replace("\"partitionKey\":\"partition-key-1\",", ""), None),
@@ -82,7 +89,11 @@ async fn user_records_have_their_own_keys_if_their_aggregate_has_none() {
     let event = Event::new().record(aggregated([("a", "1"), ("b", "2")]).without_partition_key());
     let batch = decode(event.to_json()).unwrap();
     assert_eq!(batch.get(0).unwrap().partition_key(), None);
-    let keys: Vec<_> = batch.deaggregated().iter().map(|record| record.partition_key().map(str::to_owned)).collect();
+    let keys: Vec<_> = batch
+        .deaggregated()
+        .iter()
+        .map(|record| record.partition_key().map(str::to_owned))
+        .collect();
     assert_eq!(keys, [Some("a".to_owned()), Some("b".to_owned())]);
 }
 
@@ -115,12 +126,16 @@ async fn an_arrival_time_that_cannot_be_read_does_not_harm_the_data() {
     };
     let body = event.to_json();
     let (start, value, end) = field(&body);
-    let mut bodies: Vec<_> =
-        cases.map(|(time, expected)| ([&body[..value], time, &body[end..]].concat(), expected)).to_vec();
+    let mut bodies: Vec<_> = cases
+        .map(|(time, expected)| ([&body[..value], time, &body[end..]].concat(), expected))
+        .to_vec();
     bodies.push(([&body[..start - 1], &body[end..]].concat(), None));
     for (body, expected) in bodies {
-        let arrivals: Vec<_> =
-            decode(body.clone()).unwrap().iter().map(|record| record.approximate_arrival()).collect();
+        let arrivals: Vec<_> = decode(body.clone())
+            .unwrap()
+            .iter()
+            .map(|record| record.approximate_arrival())
+            .collect();
         assert_eq!(arrivals, [Some(arrived), expected], "{body}");
         let (answer, seen) = each_of(body.clone()).await;
         assert!(answer.succeeded(), "{body}: {}", answer.logs());
@@ -131,7 +146,9 @@ async fn an_arrival_time_that_cannot_be_read_does_not_harm_the_data() {
 #[tokio::test]
 async fn without_any_arrival_time_there_is_no_iterator_age() {
     let event = records(["a"]);
-    let body = changed(&event, 0, |record| record["kinesis"]["approximateArrivalTimestamp"] = json!("now"));
+    let body = changed(&event, 0, |record| {
+        record["kinesis"]["approximateArrivalTimestamp"] = json!("now")
+    });
     let (answer, _) = each_of(body).await;
     assert_eq!(answer.metric("IteratorAge"), None);
     assert!(each_of(event.to_json()).await.0.metric("IteratorAge").is_some());
@@ -140,7 +157,8 @@ async fn without_any_arrival_time_there_is_no_iterator_age() {
 #[tokio::test]
 async fn data_arrives_as_it_was_put() {
     // gzip, and the JSON of a change record of DynamoDB.
-    let gzip = [0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x4b, 0x04, 0x00, 0x43, 0xbe];
+    let gzip =
+        [0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x4b, 0x04, 0x00, 0x43, 0xbe];
     let change = br#"{"awsRegion":"us-east-1","dynamodb":{"Keys":{"Id":{"N":"101"}}},"eventSource":"aws:dynamodb"}"#;
     let data = [&gzip[..], &gzip[..], &change[..], b"", b"\xef\xbb\xbf{}", b"\xf3\x89\x9a\xc2"];
     let (answer, seen) = each_of(records(data).to_json()).await;
@@ -154,7 +172,8 @@ async fn records_of_a_consumer_and_of_an_encrypted_stream_are_handled() {
     let consumer = "arn:aws:kinesis:us-east-1:123456789012:stream/test/consumer/fast:1543959219";
     let fan_out = event.replace("arn:aws:kinesis:us-east-1:123456789012:stream/test", consumer);
     assert_eq!(decode(fan_out.clone()).unwrap().event_source_arn(), Some(consumer));
-    let encrypted = event.replace("},\"eventSource\"", ",\"encryptionType\":\"KMS\"},\"eventSource\"");
+    let encrypted =
+        event.replace("},\"eventSource\"", ",\"encryptionType\":\"KMS\"},\"eventSource\"");
     assert!(encrypted.contains("KMS"));
     for body in [fan_out, encrypted] {
         let (answer, seen) = each_of(body).await;
@@ -171,14 +190,16 @@ fn sealed(message: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn one_level_of_aggregates_is_unpacked() {
     let inner = sealed(b"\x0a\x02in\x1a\x05\x08\x00\x1a\x011");
-    let (answer, seen) = each_of(Event::new().record(aggregated([("a", &inner[..]), ("a", b"x")])).to_json()).await;
+    let (answer, seen) =
+        each_of(Event::new().record(aggregated([("a", &inner[..]), ("a", b"x")])).to_json()).await;
     assert!(answer.succeeded());
     assert_eq!(seen, [inner, b"x".to_vec()]);
 }
 
 #[tokio::test]
 async fn user_records_without_data_are_handled_and_an_aggregate_of_none_is_done() {
-    let (answer, seen) = each_of(Event::new().record(aggregated([("a", ""), ("a", "x")])).to_json()).await;
+    let (answer, seen) =
+        each_of(Event::new().record(aggregated([("a", ""), ("a", "x")])).to_json()).await;
     assert!(answer.succeeded());
     assert_eq!(seen, [&b""[..], b"x"]);
 
@@ -218,7 +239,9 @@ async fn user_records_ahead_of_a_bad_index_are_handled_and_their_aggregate_is_re
 /// the bound are done, and it comes first in the next event.
 #[tokio::test]
 async fn an_aggregate_that_exceeds_the_bound_of_an_event_is_delivered_again_and_not_skipped() {
-    let event = Event::new().record(aggregated(vec![("a", ""); 249_999])).record(aggregated([("b", ""), ("b", "")]));
+    let event = Event::new()
+        .record(aggregated(vec![("a", ""); 249_999]))
+        .record(aggregated([("b", ""), ("b", "")]));
     let count = Cell::new(0);
     let note = async |_record: Record| -> Result<(), Error> {
         count.set(count.get() + 1);
@@ -242,7 +265,10 @@ struct Quake {
 #[tokio::test]
 async fn json_that_does_not_fit_is_reported_without_the_data() {
     let cases: [(&[u8], &str); 4] = [
-        (br#"{"id":"q","mag":"never-log-me"}"#, "`mag`: expected a number (f64), found text (line 1, column 30)"),
+        (
+            br#"{"id":"q","mag":"never-log-me"}"#,
+            "`mag`: expected a number (f64), found text (line 1, column 30)",
+        ),
         (b"\xef\xbb\xbf{\"mag\":5.0}", "byte order mark"),
         (b"{\"mag\":5.0}\n{\"mag\":5.0}", "put one document into a record (line 2, column 1)"),
         (b"{\"mag\":5.0}{\"mag\":5.0}", "put one document into a record (line 1, column 12)"),
@@ -275,8 +301,11 @@ async fn a_handler_that_decodes_json_itself_does_not_bring_the_data_into_the_log
         serde_json::from_slice::<Quake>(record.data()).unwrap();
         Ok(())
     };
-    let answers =
-        [invoke(&each(bare), &event).await, invoke(&each(anyhow), &event).await, invoke(&each(unwraps), &event).await];
+    let answers = [
+        invoke(&each(bare), &event).await,
+        invoke(&each(anyhow), &event).await,
+        invoke(&each(unwraps), &event).await,
+    ];
     for answer in answers {
         assert_eq!(answer.retried_from(), Some(event.sequence_number(0)));
         assert!(answer.logs().contains("column"), "{}", answer.logs());

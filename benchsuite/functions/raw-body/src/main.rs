@@ -1,5 +1,5 @@
-//! lambda_runtime with the raw body only: the bytes arrive, nobody reads them, and `null` stands for them. No function on
-//! lambda_runtime costs less.
+//! lambda_runtime with the raw body only: the bytes arrive, nobody reads them, and `null` stands
+//! for them. No function on lambda_runtime costs less.
 
 use lambda_runtime::{Error, LambdaEvent, LambdaInvocation, Runtime, service_fn};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! `each`, with a handler that does nothing, and as many records at once as `CONCURRENCY` says: 1 where it is not set.
+//! `each`, with a handler that does nothing, and as many records at once as `CONCURRENCY` says: 1
+//! where it is not set.
 
 use streambot_runtime::{Error, Record, each, run};
 

@@ -1,5 +1,5 @@
-//! What an upload has beyond any other call to AWS: a bar that fills as its body leaves, and ten times the time. It refuses to know
-//! what is uploaded and by which call.
+//! What an upload has beyond any other call to AWS: a bar that fills as its body leaves, and ten
+//! times the time. It refuses to know what is uploaded and by which call.
 //!
 //! A call that uploads takes both:
 //!
@@ -27,7 +27,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::Patience;
 use crate::progress;
 
-/// How much of a body is handed to the connection at once: it takes the next piece when it has written what it had.
+/// How much of a body is handed to the connection at once: it takes the next piece when it has
+/// written what it had.
 const PIECE: usize = 64 * 1024;
 
 /// How many times longer than another call an upload may take.
@@ -40,7 +41,8 @@ impl Patience {
     }
 }
 
-/// Shows how much of the call's body has left, in a bar that goes when the call is over and starts again with each attempt.
+/// Shows how much of the call's body has left, in a bar that goes when the call is over and starts
+/// again with each attempt.
 pub(crate) fn bar() -> impl Intercept + 'static {
     let bar = OnceLock::new();
     Meter(Arc::new(move |sent, total| bar.get_or_init(|| progress::upload_bar(total)).set(sent)))
@@ -75,8 +77,13 @@ impl Intercept for Meter {
         let Some(total) = body.content_length() else { return Ok(()) };
         (self.0)(0, total);
         let whole = std::mem::replace(body, SdkBody::taken());
-        *body =
-            SdkBody::from_body_1_x(Metered { whole, rest: Bytes::new(), sent: 0, total, told: Arc::clone(&self.0) });
+        *body = SdkBody::from_body_1_x(Metered {
+            whole,
+            rest: Bytes::new(),
+            sent: 0,
+            total,
+            told: Arc::clone(&self.0),
+        });
         Ok(())
     }
 }
@@ -138,7 +145,8 @@ mod tests {
     use super::*;
     use crate::aws::Aws;
 
-    /// Lengths of the bodies that came, how many of the calls fail first, and how late they are answered.
+    /// Lengths of the bodies that came, how many of the calls fail first, and how late they are
+    /// answered.
     #[derive(Clone)]
     struct Answers {
         came: Arc<Mutex<Vec<u64>>>,
@@ -153,12 +161,19 @@ mod tests {
             came.len()
         };
         tokio::time::sleep(answers.late).await;
-        if attempt <= answers.failures { (StatusCode::INTERNAL_SERVER_ERROR, "{}") } else { (StatusCode::OK, "{}") }
+        if attempt <= answers.failures {
+            (StatusCode::INTERNAL_SERVER_ERROR, "{}")
+        } else {
+            (StatusCode::OK, "{}")
+        }
     }
 
     async fn server(failures: usize, late: Duration) -> (String, Answers) {
         let answers = Answers { came: Arc::default(), failures, late };
-        let app = axum::Router::new().fallback(answer).layer(DefaultBodyLimit::disable()).with_state(answers.clone());
+        let app = axum::Router::new()
+            .fallback(answer)
+            .layer(DefaultBodyLimit::disable())
+            .with_state(answers.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -210,7 +225,8 @@ mod tests {
         let (url, answers) = server(2, Duration::ZERO).await;
         let aws = Aws::of_test(&url, Duration::from_secs(60)).await;
         let (meter, notes) = noted();
-        let settings = aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(true).build();
+        let settings =
+            aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(true).build();
         aws_sdk_s3::Client::from_conf(settings)
             .put_object()
             .bucket("bucket")
@@ -225,7 +241,10 @@ mod tests {
         let notes = notes.lock().unwrap().clone();
         let attempts = attempts(&notes);
         assert_eq!(attempts.len(), 3);
-        assert!(attempts.iter().all(|attempt| attempt.last() == Some(&(1_000_000, 1_000_000))), "{attempts:?}");
+        assert!(
+            attempts.iter().all(|attempt| attempt.last() == Some(&(1_000_000, 1_000_000))),
+            "{attempts:?}"
+        );
     }
 
     #[tokio::test]
@@ -233,7 +252,8 @@ mod tests {
         let (url, answers) = server(0, Duration::from_millis(400)).await;
         let aws = Aws::of_test(&url, Duration::from_millis(200)).await;
         let client = aws_sdk_lambda::Client::new(&aws.config);
-        let request = client.update_function_code().function_name("quakes").zip_file(Blob::new("zip"));
+        let request =
+            client.update_function_code().function_name("quakes").zip_file(Blob::new("zip"));
         assert!(request.clone().send().await.is_err());
         assert_eq!(std::mem::take(&mut *answers.came.lock().unwrap()).len(), 3);
 

@@ -1,5 +1,5 @@
-//! A zip whose bytes depend on its entries' names, modes and contents alone: sorted, with one fixed time. It refuses to know what the
-//! entries are for.
+//! A zip whose bytes depend on its entries' names, modes and contents alone: sorted, with one fixed
+//! time. It refuses to know what the entries are for.
 
 use std::fs::FileType;
 use std::io::{Cursor, Write as _};
@@ -69,9 +69,11 @@ pub(super) fn zip(mut entries: Vec<Entry>) -> Result<Vec<u8>> {
     }
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for entry in &entries {
-        write(&mut zip, entry).map_err(|error| Error::failed(format!("packing `{}`", entry.name)).because(error))?;
+        write(&mut zip, entry)
+            .map_err(|error| Error::failed(format!("packing `{}`", entry.name)).because(error))?;
     }
-    let packed = zip.finish().map_err(|error| Error::failed("packing the bundle").because(error))?;
+    let packed =
+        zip.finish().map_err(|error| Error::failed("packing the bundle").because(error))?;
     Ok(packed.into_inner())
 }
 
@@ -87,7 +89,9 @@ fn write(zip: &mut ZipWriter<Cursor<Vec<u8>>>, entry: &Entry) -> zip::result::Zi
             Ok(())
         }
         Kind::Folder => zip.add_directory(entry.name.as_str(), options),
-        Kind::Link => zip.add_symlink(entry.name.as_str(), String::from_utf8_lossy(&entry.contents), options),
+        Kind::Link => {
+            zip.add_symlink(entry.name.as_str(), String::from_utf8_lossy(&entry.contents), options)
+        }
     }
 }
 
@@ -99,8 +103,8 @@ struct Found {
     bytes: u64,
 }
 
-/// Reads the files and folders that `include` names, each under its path in the package. Nothing is read where they are too large
-/// for Lambda together.
+/// Reads the files and folders that `include` names, each under its path in the package. Nothing is
+/// read where they are too large for Lambda together.
 pub(super) fn included(package_root: &Path, include: &[PathBuf]) -> Result<Vec<Entry>> {
     let found = find_all(package_root, include)?;
     size::unzipped(found.iter().map(|file| (file.name.as_str(), file.bytes)), size::UNZIPPED)?;
@@ -110,7 +114,8 @@ pub(super) fn included(package_root: &Path, include: &[PathBuf]) -> Result<Vec<E
 fn find_all(package_root: &Path, include: &[PathBuf]) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for path in include {
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside =
+            path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside {
             return Err(outside(path, package_root));
         }
@@ -125,7 +130,8 @@ fn find(package_root: &Path, path: PathBuf, found: &mut Vec<Found>) -> Result<()
     let full = package_root.join(&path);
     let failed = |error| not_included(package_root, &path, error);
     let real = full.canonicalize().map_err(|error| match std::fs::read_link(&full) {
-        Ok(target) => failed(error).hint(format!("it is a symbolic link to `{}`: mend or remove it", target.display())),
+        Ok(target) => failed(error)
+            .hint(format!("it is a symbolic link to `{}`: mend or remove it", target.display())),
         Err(_) => failed(error),
     })?;
     if !real.starts_with(package_root.canonicalize().map_err(failed)?) {
@@ -134,8 +140,11 @@ fn find(package_root: &Path, path: PathBuf, found: &mut Vec<Found>) -> Result<()
     if real.is_dir() {
         // Following it could lead round in a circle.
         if full.is_symlink() {
-            return Err(Error::usage(format!("`{}` is a symbolic link to a folder", path.display()))
-                .hint("include the folder itself"));
+            return Err(Error::usage(format!(
+                "`{}` is a symbolic link to a folder",
+                path.display()
+            ))
+            .hint("include the folder itself"));
         }
         for child in full.read_dir().map_err(failed)? {
             find(package_root, path.join(child.map_err(failed)?.file_name()), found)?;
@@ -143,13 +152,15 @@ fn find(package_root: &Path, path: PathBuf, found: &mut Vec<Found>) -> Result<()
         return Ok(());
     }
     let name = path.to_str().ok_or_else(|| {
-        Error::usage(format!("the name of `{}` is not UTF-8", path.display())).hint("rename it, or do not include it")
+        Error::usage(format!("the name of `{}` is not UTF-8", path.display()))
+            .hint("rename it, or do not include it")
     })?;
     let name = name.to_owned();
     let metadata = real.metadata().map_err(failed)?;
     // Reading a pipe would wait for someone to write to it.
     regular(metadata.file_type()).map_err(|kind| {
-        Error::usage(format!("`{}` is {kind}, which no bundle can hold", path.display())).hint("do not include it")
+        Error::usage(format!("`{}` is {kind}, which no bundle can hold", path.display()))
+            .hint("do not include it")
     })?;
     found.push(Found { path, name, bytes: metadata.len() });
     Ok(())
@@ -226,13 +237,19 @@ mod tests {
         std::fs::create_dir_all(root.join("models/deep")).unwrap();
         std::fs::write(root.join("models/b.bin"), "b").unwrap();
         std::fs::write(root.join("models/deep/a.sh"), "a").unwrap();
-        std::fs::set_permissions(root.join("models/deep/a.sh"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(
+            root.join("models/deep/a.sh"),
+            std::fs::Permissions::from_mode(0o700),
+        )
+        .unwrap();
         package
     }
 
     #[test]
     fn the_order_of_entries_does_not_change_the_bytes() {
-        let entries = || vec![Entry::executable("bootstrap", b"1".to_vec()), Entry::file(".env", b"2".to_vec())];
+        let entries = || {
+            vec![Entry::executable("bootstrap", b"1".to_vec()), Entry::file(".env", b"2".to_vec())]
+        };
         let mut reversed = entries();
         reversed.reverse();
         assert_eq!(zip(entries()).unwrap(), zip(reversed).unwrap());
@@ -250,10 +267,21 @@ mod tests {
             let mut contents = String::new();
             file.read_to_string(&mut contents).unwrap();
             assert_eq!(file.last_modified().unwrap().year(), 1980);
-            found.push((file.name().unwrap().into_owned(), file.unix_mode().unwrap() & 0o7777, contents));
+            found.push((
+                file.name().unwrap().into_owned(),
+                file.unix_mode().unwrap() & 0o7777,
+                contents,
+            ));
         }
-        let expected = [("bootstrap", 0o755, "code"), ("models/b.bin", 0o644, "b"), ("models/deep/a.sh", 0o755, "a")];
-        assert_eq!(found, expected.map(|(name, mode, text)| (name.to_owned(), mode, text.to_owned())));
+        let expected = [
+            ("bootstrap", 0o755, "code"),
+            ("models/b.bin", 0o644, "b"),
+            ("models/deep/a.sh", 0o755, "a"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(name, mode, text)| (name.to_owned(), mode, text.to_owned()))
+        );
     }
 
     #[test]
@@ -308,7 +336,10 @@ mod tests {
         symlink("two", root.join("one")).unwrap();
         symlink("one", root.join("two")).unwrap();
         let told = included(root, &["one".into()]).unwrap_err().report();
-        assert!(told.contains("including `one`") && told.contains("a symbolic link to `two`"), "{told}");
+        assert!(
+            told.contains("including `one`") && told.contains("a symbolic link to `two`"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -324,7 +355,8 @@ mod tests {
         let package = package();
         let root = package.path();
         let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(root.join("models/pipe")).status().unwrap();
+        let made =
+            std::process::Command::new("mkfifo").arg(root.join("models/pipe")).status().unwrap();
         assert!(made.success());
         for (path, told) in [
             ("models", "`models/pipe` is a named pipe, which no bundle can hold"),
@@ -334,7 +366,10 @@ mod tests {
             assert_eq!(error.to_string(), told);
             assert_eq!(error.exit_code(), 2);
         }
-        assert_eq!(regular(Path::new("/dev/null").metadata().unwrap().file_type()), Err("a device"));
+        assert_eq!(
+            regular(Path::new("/dev/null").metadata().unwrap().file_type()),
+            Err("a device")
+        );
     }
 
     #[test]

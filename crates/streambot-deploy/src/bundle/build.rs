@@ -1,5 +1,6 @@
-//! Cargo, asked for one executable: built for Lambda by cargo-lambda where it is installed, else by Cargo itself where this machine
-//! is of the kind the function runs on. It refuses to judge what was built.
+//! Cargo, asked for one executable: built for Lambda by cargo-lambda where it is installed, else by
+//! Cargo itself where this machine is of the kind the function runs on. It refuses to judge what
+//! was built.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,16 @@ pub(super) fn for_lambda(service: &Service, profile: &str) -> Result<Vec<u8>> {
             "install it: `pipx install cargo-lambda` brings Zig, its linker, along (https://www.cargo-lambda.info)",
         ));
     };
-    std::fs::read(&path)
-        .map_err(|error| Error::failed(format!("reading what was built, {}", path.display())).because(error))
+    std::fs::read(&path).map_err(|error| {
+        Error::failed(format!("reading what was built, {}", path.display())).because(error)
+    })
 }
 
 /// Builds the service's binary for this machine and tells where it is.
 ///
 /// # Errors
-/// Failed where Cargo cannot be run or the build fails; the compiler's own messages are on standard error.
+/// Failed where Cargo cannot be run or the build fails; the compiler's own messages are on standard
+/// error.
 pub(crate) fn for_host(service: &Service, profile: &str) -> Result<PathBuf> {
     let mut command = cargo();
     command
@@ -47,7 +50,8 @@ pub(crate) fn for_host(service: &Service, profile: &str) -> Result<PathBuf> {
     let mut executable = None;
     if let Some(output) = child.stdout.take() {
         for message in Message::parse_stream(BufReader::new(output)) {
-            let message = message.map_err(|error| Error::failed("reading Cargo's messages").because(error))?;
+            let message = message
+                .map_err(|error| Error::failed("reading Cargo's messages").because(error))?;
             if let Message::CompilerArtifact(artifact) = message
                 && artifact.target.is_bin()
                 && artifact.target.name == service.bin
@@ -64,7 +68,11 @@ pub(crate) fn for_host(service: &Service, profile: &str) -> Result<PathBuf> {
 }
 
 /// Builds with cargo-lambda into a folder of our own, so that what is found there is of this build.
-fn with_cargo_lambda(service: &Service, profile: &str, architecture: Architecture) -> Result<PathBuf> {
+fn with_cargo_lambda(
+    service: &Service,
+    profile: &str,
+    architecture: Architecture,
+) -> Result<PathBuf> {
     let folder = service.target_directory.join("streambot").join(&service.name);
     let bootstrap = folder.join("bootstrap");
     remove(&bootstrap)?;
@@ -115,12 +123,15 @@ fn cargo_lambda_is_installed() -> bool {
 
 /// Cargo with nothing to read: cargo-lambda would otherwise ask to install what it misses.
 ///
-/// Nor does it see what `cargo run` and `cargo test` tell a process of its own package: a build script that looks at it, as ring's
-/// does, would run anew, and all that depends on it be built anew, whenever builds by hand and by this tool take turns.
+/// Nor does it see what `cargo run` and `cargo test` tell a process of its own package: a build
+/// script that looks at it, as ring's does, would run anew, and all that depends on it be built
+/// anew, whenever builds by hand and by this tool take turns.
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        if name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        }) {
             command.env_remove(name);
         }
     }

@@ -1,5 +1,5 @@
-//! Whether an executable would run on Lambda: an ELF file for the function's processor that asks for no newer C library than the
-//! image has. It refuses to know how it was built.
+//! Whether an executable would run on Lambda: an ELF file for the function's processor that asks
+//! for no newer C library than the image has. It refuses to know how it was built.
 
 use object::Endianness;
 use object::elf::{self, FileHeader64};
@@ -18,15 +18,18 @@ struct Version(u32, u32);
 
 /// Checks that `executable`, which is called `what`, would start on Lambda.
 pub(super) fn check(what: &str, executable: &[u8], architecture: Architecture) -> Result<()> {
-    let built = read(executable)
-        .map_err(|error| Error::failed(format!("{what} is no 64-bit Linux executable")).because(error))?;
+    let built = read(executable).map_err(|error| {
+        Error::failed(format!("{what} is no 64-bit Linux executable")).because(error)
+    })?;
     let expected = match architecture {
         Architecture::X86_64 => elf::EM_X86_64,
         Architecture::Arm64 => elf::EM_AARCH64,
     };
     if built.machine != expected {
-        return Err(Error::failed(format!("{what} is not for {architecture}, which the function runs on"))
-            .hint("set `architecture`, or look for a `build.target` in Cargo's configuration"));
+        return Err(Error::failed(format!(
+            "{what} is not for {architecture}, which the function runs on"
+        ))
+        .hint("set `architecture`, or look for a `build.target` in Cargo's configuration"));
     }
     match built.glibc {
         Some(Version(major, minor)) if Version(major, minor) > IMAGE_GLIBC => Err(Error::failed(format!(
@@ -50,7 +53,10 @@ fn read(executable: &[u8]) -> object::read::Result<Built> {
     let header = FileHeader64::<Endianness>::parse(executable)?;
     let endian = header.endian()?;
     let sections = header.sections(endian, executable)?;
-    Ok(Built { machine: header.e_machine(endian), glibc: newest_glibc(&sections, endian, executable)? })
+    Ok(Built {
+        machine: header.e_machine(endian),
+        glibc: newest_glibc(&sections, endian, executable)?,
+    })
 }
 
 /// The newest `GLIBC_x.y` the dynamic linker would look for, whichever library it is asked of.
@@ -123,7 +129,8 @@ mod tests {
 
     #[test]
     fn an_executable_for_another_processor_is_refused() {
-        let other = if cfg!(target_arch = "x86_64") { Architecture::Arm64 } else { Architecture::X86_64 };
+        let other =
+            if cfg!(target_arch = "x86_64") { Architecture::Arm64 } else { Architecture::X86_64 };
         let error = check("what was built", &own(), other).unwrap_err().to_string();
         assert!(error.contains(&format!("is not for {other}")), "{error}");
     }
@@ -137,11 +144,13 @@ mod tests {
 
     #[test]
     fn an_executable_that_needs_a_newer_glibc_is_refused() {
-        // Any version named in the string table of needed versions will do; a newer one of the same length takes its place.
+        // Any version named in the string table of needed versions will do; a newer one of the same
+        // length takes its place.
         let mut executable = own();
         let at = executable.windows(10).position(|name| name == b"GLIBC_2.34").unwrap();
         executable[at..at + 10].copy_from_slice(b"GLIBC_2.99");
-        let error = check("what was built", &executable, Architecture::X86_64).unwrap_err().to_string();
+        let error =
+            check("what was built", &executable, Architecture::X86_64).unwrap_err().to_string();
         assert_eq!(error, "what was built needs glibc 2.99, and Lambda's provided.al2023 has 2.34");
     }
 
@@ -151,7 +160,8 @@ mod tests {
         let mut narrow = own();
         narrow[4] = 1;
         for bytes in [&b""[..], b"#!/bin/sh\n", &own()[..200], &narrow] {
-            let error = check("what was built", bytes, Architecture::X86_64).unwrap_err().to_string();
+            let error =
+                check("what was built", bytes, Architecture::X86_64).unwrap_err().to_string();
             assert_eq!(error, "what was built is no 64-bit Linux executable");
         }
     }

@@ -1,5 +1,5 @@
-//! How a bundle gets to Lambda: in the request itself, or by an S3 bucket where it is too large for that. It refuses to know which
-//! function it is for.
+//! How a bundle gets to Lambda: in the request itself, or by an S3 bucket where it is too large for
+//! that. It refuses to know which function it is for.
 
 use std::fmt::Write as _;
 
@@ -33,12 +33,17 @@ impl Bundle {
     }
 }
 
-/// Puts the bundle where Lambda finds it: a small one is not sent before the call that takes it, a large one goes to `bucket`, unless
-/// it is there already.
+/// Puts the bundle where Lambda finds it: a small one is not sent before the call that takes it, a
+/// large one goes to `bucket`, unless it is there already.
 ///
 /// # Errors
-/// Usage where it is too large for a request and no bucket is given; failed where S3 does not take it.
-pub(crate) async fn place<'a>(aws: &Aws, bundle: &'a Bundle, bucket: Option<&str>) -> Result<Code<'a>> {
+/// Usage where it is too large for a request and no bucket is given; failed where S3 does not take
+/// it.
+pub(crate) async fn place<'a>(
+    aws: &Aws,
+    bundle: &'a Bundle,
+    bucket: Option<&str>,
+) -> Result<Code<'a>> {
     match bundle.way(bucket)? {
         None => Ok(Code::Inline(&bundle.zip)),
         Some(bucket) => store(aws, bundle, bucket).await,
@@ -49,7 +54,8 @@ pub(crate) async fn place<'a>(aws: &Aws, bundle: &'a Bundle, bucket: Option<&str
 async fn store(aws: &Aws, bundle: &Bundle, bucket: &str) -> Result<Code<'static>> {
     // Path style, so that an endpoint on this machine needs no name for every bucket.
     let path_style = aws.config.endpoint_url().is_some();
-    let settings = aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(path_style).build();
+    let settings =
+        aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(path_style).build();
     let client = Client::from_conf(settings);
     let key = key(&bundle.zip);
     if is_there(&client, bucket, &key, bundle, aws.region()).await? {
@@ -69,8 +75,15 @@ fn key(zip: &[u8]) -> String {
     key + ".zip"
 }
 
-/// Whether the object is there, whole. Who may not list the bucket is told 403 of an object that is not there.
-async fn is_there(client: &Client, bucket: &str, key: &str, bundle: &Bundle, region: &str) -> Result<bool> {
+/// Whether the object is there, whole. Who may not list the bucket is told 403 of an object that is
+/// not there.
+async fn is_there(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    bundle: &Bundle,
+    region: &str,
+) -> Result<bool> {
     let error = match client.head_object().bucket(bucket).key(key).send().await {
         Ok(found) => return Ok(found.content_length() == i64::try_from(bundle.zip.len()).ok()),
         Err(error) => error,
@@ -103,8 +116,12 @@ async fn put(client: &Client, aws: &Aws, bucket: &str, key: &str, bundle: &Bundl
         .map(|_| ())
         .map_err(|error| {
             let hint = match error.as_service_error().and_then(|error| error.code()) {
-                Some("NoSuchBucket") => Some(format!("create the bucket in {}, or name another", aws.region())),
-                Some("AccessDenied") => Some(format!("allow s3:PutObject on arn:aws:s3:::{bucket}/streambot/*")),
+                Some("NoSuchBucket") => {
+                    Some(format!("create the bucket in {}, or name another", aws.region()))
+                }
+                Some("AccessDenied") => {
+                    Some(format!("allow s3:PutObject on arn:aws:s3:::{bucket}/streambot/*"))
+                }
                 _ => None,
             };
             let error: Error = failed(doing, error);
@@ -155,7 +172,8 @@ mod tests {
     }
 
     const ZIP: &[u8] = b"abc";
-    const KEY: &str = "streambot/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.zip";
+    const KEY: &str =
+        "streambot/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.zip";
 
     impl Bundle {
         fn of(zip: &[u8]) -> Self {
@@ -164,7 +182,10 @@ mod tests {
     }
 
     /// Stores a bundle of three bytes, and tells what S3 was asked.
-    async fn attempt(head: (u16, usize), put: (u16, &'static str)) -> (Result<Code<'static>>, Vec<String>) {
+    async fn attempt(
+        head: (u16, usize),
+        put: (u16, &'static str),
+    ) -> (Result<Code<'static>>, Vec<String>) {
         let bucket = Bucket { asked: Arc::default(), head, put };
         let app = axum::Router::new().fallback(answer).with_state(bucket.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -188,7 +209,10 @@ mod tests {
     #[tokio::test]
     async fn a_small_bundle_goes_in_the_request_and_s3_is_not_asked() {
         let aws = Aws::of_test("http://127.0.0.1:1", Duration::from_secs(1)).await;
-        assert_eq!(place(&aws, &Bundle::of(ZIP), Some("artifacts")).await.unwrap(), Code::Inline(ZIP));
+        assert_eq!(
+            place(&aws, &Bundle::of(ZIP), Some("artifacts")).await.unwrap(),
+            Code::Inline(ZIP)
+        );
     }
 
     #[tokio::test]
@@ -214,12 +238,23 @@ mod tests {
     async fn what_s3_refuses_is_told_with_what_to_do() {
         for (head, put, told) in [
             (404, (404, "NoSuchBucket"), "next: create the bucket in us-east-1, or name another"),
-            (403, (403, "AccessDenied"), "next: allow s3:PutObject on arn:aws:s3:::artifacts/streambot/*"),
+            (
+                403,
+                (403, "AccessDenied"),
+                "next: allow s3:PutObject on arn:aws:s3:::artifacts/streambot/*",
+            ),
             (404, (400, "BadDigest"), "because: BadDigest: told"),
-            (301, (200, ""), "next: Lambda takes code from buckets of its own region: name one in us-east-1"),
+            (
+                301,
+                (200, ""),
+                "next: Lambda takes code from buckets of its own region: name one in us-east-1",
+            ),
         ] {
             let report = attempt((head, 0), put).await.0.unwrap_err().report();
-            assert!(report.contains("s3://artifacts/streambot/ba78") && report.contains(told), "{report}");
+            assert!(
+                report.contains("s3://artifacts/streambot/ba78") && report.contains(told),
+                "{report}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A zip that someone built before, read as the entries it holds, and checked as what is built here would be. It refuses to know what
-//! its `.env` is replaced by.
+//! A zip that someone built before, read as the entries it holds, and checked as what is built here
+//! would be. It refuses to know what its `.env` is replaced by.
 
 use std::io::{Cursor, Read as _};
 use std::path::Path;
@@ -16,9 +16,12 @@ use crate::function::Architecture;
 pub(super) fn read(path: &Path, architecture: Architecture) -> Result<Vec<Entry>> {
     let reading = || format!("reading the bundle {}", path.display());
     let found = path.metadata().map_err(|error| {
-        Error::usage(reading()).because(error).hint("--bundle names a zip that `streambot-deploy bundle` wrote")
+        Error::usage(reading())
+            .because(error)
+            .hint("--bundle names a zip that `streambot-deploy bundle` wrote")
     })?;
-    regular(found.file_type()).map_err(|kind| Error::usage(format!("{} is {kind}, not a zip", path.display())))?;
+    regular(found.file_type())
+        .map_err(|kind| Error::usage(format!("{} is {kind}, not a zip", path.display())))?;
     let bytes = std::fs::read(path).map_err(|error| Error::failed(reading()).because(error))?;
     let entries = entries(&bytes, &path.display().to_string(), size::UNZIPPED)?;
     check_bootstrap(&entries, path, architecture)?;
@@ -28,11 +31,14 @@ pub(super) fn read(path: &Path, architecture: Architecture) -> Result<Vec<Entry>
 /// The entries of a zip called `name`, whose sizes are checked before anything is unpacked.
 fn entries(zip: &[u8], name: &str, limit: u64) -> Result<Vec<Entry>> {
     let failed = |error: zip::result::ZipError| {
-        Error::failed(format!("reading the bundle {name}")).because(error).hint("build it again: it is no whole zip")
+        Error::failed(format!("reading the bundle {name}"))
+            .because(error)
+            .hint("build it again: it is no whole zip")
     };
     let mut archive = ZipArchive::new(Cursor::new(zip)).map_err(failed)?;
     if archive.has_duplicate_names() {
-        return Err(Error::failed(format!("the bundle {name} holds a file twice")).hint("each name may be in it once"));
+        return Err(Error::failed(format!("the bundle {name} holds a file twice"))
+            .hint("each name may be in it once"));
     }
     let mut sizes = Vec::new();
     for index in 0..archive.len() {
@@ -68,7 +74,10 @@ fn entry(mut file: ZipFile<'_, Cursor<&[u8]>>, bundle: &str) -> Result<Entry> {
     // No more than was said and checked: a zip could say little of much.
     let said = file.size();
     let mut contents = Vec::new();
-    file.by_ref().take(said).read_to_end(&mut contents).map_err(|error| failed(error.into(), &name))?;
+    file.by_ref()
+        .take(said)
+        .read_to_end(&mut contents)
+        .map_err(|error| failed(error.into(), &name))?;
     if file.read(&mut [0]).map_err(|error| failed(error.into(), &name))? != 0 {
         return Err(failed("it is larger than the zip says".into(), &name));
     }
@@ -87,10 +96,16 @@ fn check_bootstrap(entries: &[Entry], path: &Path, architecture: Architecture) -
         ));
     };
     if !bootstrap.is_executable() {
-        return Err(Error::failed(format!("`bootstrap` of the bundle {path} is no executable file"))
-            .hint("`chmod +x bootstrap` before it is zipped, where files have modes"));
+        return Err(Error::failed(format!(
+            "`bootstrap` of the bundle {path} is no executable file"
+        ))
+        .hint("`chmod +x bootstrap` before it is zipped, where files have modes"));
     }
-    executable::check(&format!("`bootstrap` of the bundle {path}"), bootstrap.contents(), architecture)
+    executable::check(
+        &format!("`bootstrap` of the bundle {path}"),
+        bootstrap.contents(),
+        architecture,
+    )
 }
 
 #[cfg(test)]
@@ -167,13 +182,20 @@ mod tests {
         for (entry, why) in [
             (Entry::executable("bin/bootstrap", bootstrap()), "has no `bootstrap`"),
             (Entry::file("bootstrap", bootstrap()), "is no executable file"),
-            (Entry::new("bootstrap".into(), Kind::Link, 0o777, b"app".to_vec()), "is no executable file"),
-            (Entry::executable("bootstrap", b"#!/bin/sh\n".to_vec()), "is no 64-bit Linux executable"),
+            (
+                Entry::new("bootstrap".into(), Kind::Link, 0o777, b"app".to_vec()),
+                "is no executable file",
+            ),
+            (
+                Entry::executable("bootstrap", b"#!/bin/sh\n".to_vec()),
+                "is no 64-bit Linux executable",
+            ),
         ] {
             let told = refused(&archive::zip(vec![entry]).unwrap()).to_string();
             assert!(told.contains(why) && told.contains("app.zip"), "{told}");
         }
-        let (_folder, path) = written(&archive::zip(vec![Entry::executable("bootstrap", bootstrap())]).unwrap());
+        let (_folder, path) =
+            written(&archive::zip(vec![Entry::executable("bootstrap", bootstrap())]).unwrap());
         let told = read(&path, Architecture::Arm64).unwrap_err().to_string();
         assert!(told.contains("app.zip is not for arm64"), "{told}");
     }
@@ -183,7 +205,9 @@ mod tests {
         for name in ["../x", "/etc/x", "a/../../x"] {
             let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
             zip.start_file(name, SimpleFileOptions::default()).unwrap();
-            let told = entries(&zip.finish().unwrap().into_inner(), "app.zip", 10).unwrap_err().to_string();
+            let told = entries(&zip.finish().unwrap().into_inner(), "app.zip", 10)
+                .unwrap_err()
+                .to_string();
             assert!(told.contains("of the bundle app.zip is outside of it"), "{told}");
         }
     }

@@ -1,9 +1,12 @@
-//! How large a bundle may be for Lambda, and how its size is told. It refuses to know what is in it and how it is sent.
+//! How large a bundle may be for Lambda, and how its size is told. It refuses to know what is in it
+//! and how it is sent.
 //!
-//! The limits are those of <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>, to the byte as Lambda's own
-//! errors tell them: "Zipped size must be smaller than 52428800 bytes", "Unzipped size must be smaller than 262144000 bytes". The
-//! zip is measured before base64 makes it a third longer: the request's own limit, 70,167,211 bytes, is that of such a zip in
-//! base64 and 256 kB for the rest.
+//! The limits are those of
+//! <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>, to the byte as
+//! Lambda's own errors tell them: "Zipped size must be smaller than 52428800 bytes", "Unzipped size
+//! must be smaller than 262144000 bytes". The zip is measured before base64 makes it a third
+//! longer: the request's own limit, 70,167,211 bytes, is that of such a zip in base64 and 256 kB
+//! for the rest.
 
 use std::fmt::Write as _;
 
@@ -35,7 +38,8 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
-/// A size of `now` bytes, and how it differs from the `before` of `last`: "4.4 MB, +12 kB since the last deploy".
+/// A size of `now` bytes, and how it differs from the `before` of `last`: "4.4 MB, +12 kB since the
+/// last deploy".
 pub(crate) fn size_change(before: u64, now: u64, last: &str) -> String {
     let (sign, change) = if now >= before { ('+', now - before) } else { ('-', before - now) };
     match change {
@@ -48,7 +52,10 @@ pub(crate) fn size_change(before: u64, now: u64, last: &str) -> String {
 ///
 /// # Errors
 /// Failed, naming the largest, where they are not smaller than `limit` together.
-pub(super) fn unzipped<'a>(files: impl IntoIterator<Item = (&'a str, u64)>, limit: u64) -> Result<u64> {
+pub(super) fn unzipped<'a>(
+    files: impl IntoIterator<Item = (&'a str, u64)>,
+    limit: u64,
+) -> Result<u64> {
     let mut files: Vec<_> = files.into_iter().collect();
     let total = files.iter().fold(0u64, |total, (_, bytes)| total.saturating_add(*bytes));
     if total < limit {
@@ -64,10 +71,12 @@ pub(super) fn unzipped<'a>(files: impl IntoIterator<Item = (&'a str, u64)>, limi
     for (name, bytes) in files.iter().take(NAMED) {
         let _ = write!(message, "\n  {:>9}  {name}", size(*bytes));
     }
-    Err(Error::failed(message).hint("include less; the function can read what is large from S3 when it starts"))
+    Err(Error::failed(message)
+        .hint("include less; the function can read what is large from S3 when it starts"))
 }
 
-/// Whether a zip of so many bytes is sent in the request itself, or through the bucket that is given then.
+/// Whether a zip of so many bytes is sent in the request itself, or through the bucket that is
+/// given then.
 ///
 /// # Errors
 /// Usage where it is not smaller than `limit`, and no bucket is given.
@@ -112,8 +121,14 @@ mod tests {
     #[test]
     fn a_change_is_told_with_its_sign() {
         let now = 4_613_734;
-        assert_eq!(size_change(now - 12 * KB, now, "the last deploy"), "4.4 MB, +12 kB since the last deploy");
-        assert_eq!(size_change(now + 3 * MB, now, "the last deploy"), "4.4 MB, -3.0 MB since the last deploy");
+        assert_eq!(
+            size_change(now - 12 * KB, now, "the last deploy"),
+            "4.4 MB, +12 kB since the last deploy"
+        );
+        assert_eq!(
+            size_change(now + 3 * MB, now, "the last deploy"),
+            "4.4 MB, -3.0 MB since the last deploy"
+        );
         assert_eq!(size_change(now, now, "the last bundle"), "4.4 MB, as at the last bundle");
         assert_eq!(size_change(u64::MAX, 0, "x"), "0 bytes, -17592186044416.0 MB since x");
     }
@@ -145,7 +160,9 @@ mod tests {
         let error = way(DIRECT + 3 * MB, DIRECT, None).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let told = error.report();
-        for part in ["53.0 MB (55574528 bytes) zipped", "less than 50.0 MB (52428800 bytes)", "--bucket"] {
+        for part in
+            ["53.0 MB (55574528 bytes) zipped", "less than 50.0 MB (52428800 bytes)", "--bucket"]
+        {
             assert!(told.contains(part), "{told}");
         }
     }

@@ -1,5 +1,6 @@
-//! What a canary's numbers say, decided from the numbers: values in, a verdict out, no calls. A version is judged by its own invocations,
-//! beside those of the version before it in the same time: what both fail at is not the new one's fault.
+//! What a canary's numbers say, decided from the numbers: values in, a verdict out, no calls. A
+//! version is judged by its own invocations, beside those of the version before it in the same
+//! time: what both fail at is not the new one's fault.
 
 use std::time::Duration;
 
@@ -12,15 +13,16 @@ pub(super) struct Numbers {
     pub(super) invocations: f64,
     /// Those that crashed, ran out of time or answered with an error.
     pub(super) errors: f64,
-    /// Those that left a record undone, by Streambot's own metric; a crashed one counts as an error only.
+    /// Those that left a record undone, by Streambot's own metric; a crashed one counts as an error
+    /// only.
     pub(super) failed: f64,
     /// Age of the oldest record it was given, in milliseconds.
     pub(super) iterator_age: Option<f64>,
 }
 
 impl Numbers {
-    /// The share of invocations that did not do all they were given. More can be told than invocations are, for the two metrics
-    /// arrive at different times.
+    /// The share of invocations that did not do all they were given. More can be told than
+    /// invocations are, for the two metrics arrive at different times.
     fn failure_rate(self) -> f64 {
         let failures = self.errors + self.failed;
         if failures == 0.0 { 0.0 } else { (failures / self.invocations.max(failures)).min(1.0) }
@@ -34,7 +36,8 @@ pub(super) struct Sight {
     pub(super) new: Numbers,
     /// The version that gets the rest.
     pub(super) old: Numbers,
-    /// Milliseconds from which on the stack's iterator age alarm rings, where it has one that was not ringing at the start.
+    /// Milliseconds from which on the stack's iterator age alarm rings, where it has one that was
+    /// not ringing at the start.
     pub(super) age_limit: Option<f64>,
     /// How long the canary has run.
     pub(super) elapsed: Duration,
@@ -113,13 +116,19 @@ mod tests {
 
     #[test]
     fn a_version_that_was_never_invoked_is_not_judged_to_be_good() {
-        assert!(matches!(verdict(Numbers::default(), numbers(90, 0, 0), Some(1.0), 420), Verdict::Back(_)));
+        assert!(matches!(
+            verdict(Numbers::default(), numbers(90, 0, 0), Some(1.0), 420),
+            Verdict::Back(_)
+        ));
     }
 
     #[test]
     fn a_failure_of_its_own_sends_it_back_at_once() {
         for new in [numbers(10, 1, 0), numbers(10, 0, 1), numbers(0, 1, 0)] {
-            assert!(matches!(verdict(new, numbers(90, 0, 0), None, 1), Verdict::Back(_)), "{new:?}");
+            assert!(
+                matches!(verdict(new, numbers(90, 0, 0), None, 1), Verdict::Back(_)),
+                "{new:?}"
+            );
         }
     }
 
@@ -133,7 +142,10 @@ mod tests {
     #[test]
     fn records_that_get_too_old_send_it_back_unless_the_old_version_is_as_far_behind() {
         let aged = |age: f64| Numbers { iterator_age: Some(age), ..numbers(10, 0, 0) };
-        assert!(matches!(verdict(aged(61_000.0), aged(1_000.0), Some(60_000.0), 1), Verdict::Back(_)));
+        assert!(matches!(
+            verdict(aged(61_000.0), aged(1_000.0), Some(60_000.0), 1),
+            Verdict::Back(_)
+        ));
         assert_eq!(verdict(aged(61_000.0), aged(70_000.0), Some(60_000.0), 1), Verdict::Wait);
         assert_eq!(verdict(aged(61_000.0), aged(1_000.0), None, 1), Verdict::Wait);
     }

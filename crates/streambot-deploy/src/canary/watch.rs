@@ -1,11 +1,13 @@
-//! The calls of a canary: its numbers from CloudWatch, and the alias moved as the verdict says. An interrupted one goes on with the next
-//! deploy, from what is written on the alias.
+//! The calls of a canary: its numbers from CloudWatch, and the alias moved as the verdict says. An
+//! interrupted one goes on with the next deploy, from what is written on the alias.
 
 use std::time::Duration;
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, StateValue};
+use aws_sdk_cloudwatch::types::{
+    Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, StateValue,
+};
 use jiff::Timestamp;
 
 use super::judge::{Numbers, Sight, Verdict, judge};
@@ -20,11 +22,18 @@ use crate::stack::StackValues;
 /// How often the numbers are looked at.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// Watches `version`, which gets a share, until its time is over, and gives it all batches, or none where it does badly.
+/// Watches `version`, which gets a share, until its time is over, and gives it all batches, or none
+/// where it does badly.
 ///
 /// # Errors
-/// Failed where it did badly, where CloudWatch or Lambda refuse, and where someone else moves the alias meanwhile.
-pub(crate) async fn see_through(aws: &Aws, function: &str, version: &str, values: &StackValues) -> Result<()> {
+/// Failed where it did badly, where CloudWatch or Lambda refuse, and where someone else moves the
+/// alias meanwhile.
+pub(crate) async fn see_through(
+    aws: &Aws,
+    function: &str,
+    version: &str,
+    values: &StackValues,
+) -> Result<()> {
     let Some((alias, share)) = until_shared(aws, function, version).await? else { return Ok(()) };
     let Some((canary, since)) = Canary::read(&alias.description) else {
         return Err(Error::failed(format!(
@@ -35,9 +44,14 @@ pub(crate) async fn see_through(aws: &Aws, function: &str, version: &str, values
     };
     let client = Client::new(&aws.config);
     let watch = Watch { aws, client, function, alias: &alias, new: version, values, since };
-    progress::say(format!("watching version {version} beside version {}: {canary} since {since}", alias.version));
+    progress::say(format!(
+        "watching version {version} beside version {}: {canary} since {since}",
+        alias.version
+    ));
     if canary.time < LATENESS {
-        progress::warn("CloudWatch tells numbers up to two minutes late: a shorter canary may see none of its own");
+        progress::warn(
+            "CloudWatch tells numbers up to two minutes late: a shorter canary may see none of its own",
+        );
     }
     let verdict = watch.verdict(&canary).await.map_err(|error| {
         error.hint(format!(
@@ -58,8 +72,13 @@ pub(crate) async fn see_through(aws: &Aws, function: &str, version: &str, values
     }
 }
 
-/// The alias once it tells the share of `version`, which Lambda may not do at once; nothing where the version has all batches.
-async fn until_shared(aws: &Aws, function: &str, version: &str) -> Result<Option<(Alias, Weighted)>> {
+/// The alias once it tells the share of `version`, which Lambda may not do at once; nothing where
+/// the version has all batches.
+async fn until_shared(
+    aws: &Aws,
+    function: &str,
+    version: &str,
+) -> Result<Option<(Alias, Weighted)>> {
     let lambda = aws_sdk_lambda::Client::new(&aws.config);
     let mut waits = aws.patience.waits();
     for _ in 0..LOOKS {
@@ -75,9 +94,11 @@ async fn until_shared(aws: &Aws, function: &str, version: &str) -> Result<Option
             break;
         }
     }
-    Err(Error::failed(format!("alias `{ALIAS}` of `{function}` gives version {version} no share any more"))
-        .because("someone else moved it")
-        .hint("see what is live (`streambot-deploy status`), then deploy again if it is to be yours"))
+    Err(Error::failed(format!(
+        "alias `{ALIAS}` of `{function}` gives version {version} no share any more"
+    ))
+    .because("someone else moved it")
+    .hint("see what is live (`streambot-deploy status`), then deploy again if it is to be yours"))
 }
 
 /// How often something is looked at that does not tell what it should.
@@ -104,13 +125,18 @@ impl Watch<'_> {
     async fn verdict(&self, canary: &Canary) -> Result<Verdict> {
         let names = self.alarm_names().await?;
         let before = self.alarms(&names).await?;
-        let age_limit = before.age.as_ref().filter(|alarm| !rings(alarm)).and_then(MetricAlarm::threshold);
+        let age_limit =
+            before.age.as_ref().filter(|alarm| !rings(alarm)).and_then(MetricAlarm::threshold);
         let mut told = before.errors.as_ref().is_some_and(rings);
         let mut failures = 0;
         loop {
-            let looked =
-                tokio::try_join!(self.numbers(self.new), self.numbers(&self.alias.version), self.alarms(&names));
-            let elapsed = Duration::try_from(self.since.duration_until(Timestamp::now())).unwrap_or_default();
+            let looked = tokio::try_join!(
+                self.numbers(self.new),
+                self.numbers(&self.alias.version),
+                self.alarms(&names)
+            );
+            let elapsed =
+                Duration::try_from(self.since.duration_until(Timestamp::now())).unwrap_or_default();
             let left = (canary.time + canary.delay()).saturating_sub(elapsed);
             match looked {
                 Ok((new, old, alarms)) => {
@@ -157,7 +183,10 @@ impl Watch<'_> {
         let alarms = ["ErrorAlarm", "IteratorAgeAlarm"].into_iter();
         let name = |key: &'static str| {
             let logical = format!("{prefix}{key}");
-            resources.iter().find(|(name, _)| *name == logical).map(|(_, physical)| (key, physical.clone()))
+            resources
+                .iter()
+                .find(|(name, _)| *name == logical)
+                .map(|(_, physical)| (key, physical.clone()))
         };
         Ok(alarms.filter_map(name).collect())
     }
@@ -166,9 +195,12 @@ impl Watch<'_> {
         if names.is_empty() {
             return Ok(Alarms::default());
         }
-        let request =
-            self.client.describe_alarms().set_alarm_names(Some(names.iter().map(|(_, name)| name.clone()).collect()));
-        let answer = request.send().await.map_err(|error| failed("reading the stack's alarms", error))?;
+        let request = self
+            .client
+            .describe_alarms()
+            .set_alarm_names(Some(names.iter().map(|(_, name)| name.clone()).collect()));
+        let answer =
+            request.send().await.map_err(|error| failed("reading the stack's alarms", error))?;
         let alarm = |key: &str| {
             let name = names.iter().find(|(known, _)| *known == key).map(|(_, name)| name.as_str());
             answer.metric_alarms().iter().find(|alarm| alarm.alarm_name() == name).cloned()
@@ -180,11 +212,17 @@ impl Watch<'_> {
     async fn numbers(&self, version: &str) -> Result<Numbers> {
         let of_lambda = |name: &str| {
             let resource = format!("{}:{ALIAS}", self.function);
-            let dimensions = [("FunctionName", self.function), ("Resource", &resource), ("ExecutedVersion", version)];
+            let dimensions = [
+                ("FunctionName", self.function),
+                ("Resource", &resource),
+                ("ExecutedVersion", version),
+            ];
             metric("AWS/Lambda", name, &dimensions)
         };
-        let metric_name = self.values.outputs.get(&self.values.prefix, "MetricName").unwrap_or(self.function);
-        let failed_ones = metric("streambot", metric_name, &[("Status", "Error"), ("ExecutedVersion", version)]);
+        let metric_name =
+            self.values.outputs.get(&self.values.prefix, "MetricName").unwrap_or(self.function);
+        let failed_ones =
+            metric("streambot", metric_name, &[("Status", "Error"), ("ExecutedVersion", version)]);
         let queries = [
             query("invocations", of_lambda("Invocations"), "Sum"),
             query("errors", of_lambda("Errors"), "Sum"),
@@ -203,7 +241,8 @@ impl Watch<'_> {
             .into_paginator()
             .send();
         let pages = pages.collect::<Result<Vec<_>, _>>().await;
-        let pages = pages.map_err(|error| failed(format!("reading the metrics of version {version}"), error))?;
+        let pages = pages
+            .map_err(|error| failed(format!("reading the metrics of version {version}"), error))?;
         let values = |id: &str| {
             let results = pages.iter().flat_map(|page| page.metric_data_results());
             results
@@ -232,9 +271,14 @@ fn rings(alarm: &MetricAlarm) -> bool {
 }
 
 fn metric(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Metric {
-    let dimension = |(name, value): &(&str, &str)| Dimension::builder().name(*name).value(*value).build();
+    let dimension =
+        |(name, value): &(&str, &str)| Dimension::builder().name(*name).value(*value).build();
     let dimensions = dimensions.iter().map(dimension).collect();
-    Metric::builder().namespace(namespace).metric_name(name).set_dimensions(Some(dimensions)).build()
+    Metric::builder()
+        .namespace(namespace)
+        .metric_name(name)
+        .set_dimensions(Some(dimensions))
+        .build()
 }
 
 fn query(id: &str, metric: Metric, statistic: &str) -> MetricDataQuery {

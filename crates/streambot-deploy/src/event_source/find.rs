@@ -1,4 +1,5 @@
-//! Which mappings a function has. Lambda lists by the name a mapping was made with, or by its source; neither alone finds them all.
+//! Which mappings a function has. Lambda lists by the name a mapping was made with, or by its
+//! source; neither alone finds them all.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::operation::get_event_source_mapping::GetEventSourceMappingOutput;
@@ -9,8 +10,9 @@ use crate::aws::failed;
 use crate::error::{Error, Result};
 use crate::function::ALIAS;
 
-/// The mappings of `function`, whatever version or alias they invoke: those that Lambda lists under its name and under its alias, and
-/// those of `sources`, ARNs of streams and consumers. Each is there once; the calls run at once.
+/// The mappings of `function`, whatever version or alias they invoke: those that Lambda lists under
+/// its name and under its alias, and those of `sources`, ARNs of streams and consumers. Each is
+/// there once; the calls run at once.
 ///
 /// # Errors
 /// Failed where Lambda does not answer or refuses.
@@ -22,15 +24,21 @@ pub(crate) async fn list(
     let alias = format!("{function}:{ALIAS}");
     let named = [function, &alias].map(|name| (Some(name), None));
     let asked = named.into_iter().chain(sources.iter().map(|source| (None, Some(*source))));
-    let answers = futures_util::future::try_join_all(asked.map(|(name, source)| pages(client, name, source))).await?;
+    let answers =
+        futures_util::future::try_join_all(asked.map(|(name, source)| pages(client, name, source)))
+            .await?;
     let mut mappings: Vec<EventSourceMappingConfiguration> = Vec::new();
     for mapping in answers.into_iter().flatten() {
-        if is_of(&mapping, function) && mappings.iter().all(|known| known.uuid() != mapping.uuid()) {
+        if is_of(&mapping, function) && mappings.iter().all(|known| known.uuid() != mapping.uuid())
+        {
             mappings.push(mapping);
         }
     }
     // A list leaves out filters that a key of the customer's encrypts.
-    for mapping in mappings.iter_mut().filter(|mapping| mapping.kms_key_arn().is_some_and(|key| !key.is_empty())) {
+    for mapping in mappings
+        .iter_mut()
+        .filter(|mapping| mapping.kms_key_arn().is_some_and(|key| !key.is_empty()))
+    {
         let uuid = mapping.uuid().unwrap_or_default().to_owned();
         if let Some(whole) = read(client, &uuid).await? {
             *mapping = whole;
@@ -39,17 +47,22 @@ pub(crate) async fn list(
     Ok(mappings)
 }
 
-/// The mappings of `function` among all that the region has: the way where its sources are not known.
+/// The mappings of `function` among all that the region has: the way where its sources are not
+/// known.
 ///
 /// # Errors
 /// Failed where Lambda does not answer or refuses.
-pub(crate) async fn list_all(client: &Client, function: &str) -> Result<Vec<EventSourceMappingConfiguration>> {
+pub(crate) async fn list_all(
+    client: &Client,
+    function: &str,
+) -> Result<Vec<EventSourceMappingConfiguration>> {
     let mut mappings = pages(client, None, None).await?;
     mappings.retain(|mapping| is_of(mapping, function));
     Ok(mappings)
 }
 
-/// Whether the mapping invokes the function: its ARN is `arn:aws:lambda:<region>:<account>:function:<name>[:<version or alias>]`.
+/// Whether the mapping invokes the function: its ARN is
+/// `arn:aws:lambda:<region>:<account>:function:<name>[:<version or alias>]`.
 pub(super) fn is_of(mapping: &EventSourceMappingConfiguration, function: &str) -> bool {
     mapping.function_arn().and_then(|arn| arn.split(':').nth(6)) == Some(function)
 }
@@ -67,7 +80,11 @@ async fn pages(
     match pages.collect::<Result<Vec<_>, _>>().await {
         Ok(mappings) => Ok(mappings),
         // Lambda knows no function of that name, so it has no mappings either.
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
             Ok(Vec::new())
         }
         Err(error) => {
@@ -84,12 +101,20 @@ async fn pages(
 pub(super) async fn read(client: &Client, uuid: &str) -> Result<Option<Described>> {
     match client.get_event_source_mapping().uuid(uuid).send().await {
         Ok(mapping) => match mapping.filter_criteria_error() {
-            Some(error) => Err(Error::failed(format!("reading the filters of event source mapping {uuid}"))
-                .because(error.message().unwrap_or("Lambda gives no reason").to_owned())
-                .hint("allow kms:Decrypt on its key to whoever deploys")),
+            Some(error) => {
+                Err(Error::failed(format!("reading the filters of event source mapping {uuid}"))
+                    .because(error.message().unwrap_or("Lambda gives no reason").to_owned())
+                    .hint("allow kms:Decrypt on its key to whoever deploys"))
+            }
             None => Ok(Some(described(mapping))),
         },
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => Ok(None),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(failed(format!("reading event source mapping {uuid}"), error)),
     }
 }

@@ -1,12 +1,13 @@
-//! A mapping's settings as one value, whether Lambda tells them or they are declared: to compare, to show, to send. It refuses to know
-//! which mapping it is.
+//! A mapping's settings as one value, whether Lambda tells them or they are declared: to compare,
+//! to show, to send. It refuses to know which mapping it is.
 
 use aws_sdk_lambda::operation::create_event_source_mapping::builders::CreateEventSourceMappingFluentBuilder;
 use aws_sdk_lambda::operation::update_event_source_mapping::builders::UpdateEventSourceMappingFluentBuilder;
 use aws_sdk_lambda::primitives::DateTime;
 use aws_sdk_lambda::types::{
-    DestinationConfig, EventSourceMappingConfiguration, EventSourceMappingMetric, EventSourceMappingMetricsConfig,
-    EventSourcePosition, Filter, FilterCriteria, FunctionResponseType, OnFailure,
+    DestinationConfig, EventSourceMappingConfiguration, EventSourceMappingMetric,
+    EventSourceMappingMetricsConfig, EventSourcePosition, Filter, FilterCriteria,
+    FunctionResponseType, OnFailure,
 };
 
 use super::{EventSourceSettings, FilterPattern, Metric};
@@ -56,7 +57,11 @@ impl Mapping {
                 .iter()
                 .map(|pattern| FilterPattern::as_str(pattern).to_owned())
                 .collect(),
-            metrics: settings.metrics().iter().map(|metric| Metric::as_str(*metric).to_owned()).collect(),
+            metrics: settings
+                .metrics()
+                .iter()
+                .map(|metric| Metric::as_str(*metric).to_owned())
+                .collect(),
             kms_key: settings.kms_key_arn().unwrap_or_default().to_owned(),
             enabled: Some(settings.enabled()),
         }
@@ -66,7 +71,10 @@ impl Mapping {
     pub(super) fn told(mapping: &EventSourceMappingConfiguration) -> Self {
         let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
         let filters = mapping.filter_criteria().map(FilterCriteria::filters).unwrap_or_default();
-        let metrics = mapping.metrics_config().map(EventSourceMappingMetricsConfig::metrics).unwrap_or_default();
+        let metrics = mapping
+            .metrics_config()
+            .map(EventSourceMappingMetricsConfig::metrics)
+            .unwrap_or_default();
         Self {
             qualifier: text(mapping.function_arn().and_then(|arn| arn.split(':').nth(7))),
             batch_size: mapping.batch_size().unwrap_or(100),
@@ -76,8 +84,13 @@ impl Mapping {
             record_age: mapping.maximum_record_age_in_seconds().unwrap_or(-1),
             bisect: mapping.bisect_batch_on_function_error().unwrap_or(false),
             tumbling_window: mapping.tumbling_window_in_seconds().unwrap_or(0),
-            on_failure: text(mapping.destination_config().and_then(|config| config.on_failure()?.destination())),
-            patterns: filters.iter().filter_map(|filter| filter.pattern().map(str::to_owned)).collect(),
+            on_failure: text(
+                mapping.destination_config().and_then(|config| config.on_failure()?.destination()),
+            ),
+            patterns: filters
+                .iter()
+                .filter_map(|filter| filter.pattern().map(str::to_owned))
+                .collect(),
             metrics: metrics.iter().map(|metric| metric.as_str().to_owned()).collect(),
             kms_key: text(mapping.kms_key_arn()),
             enabled: match mapping.state() {
@@ -121,8 +134,9 @@ impl Mapping {
         request: CreateEventSourceMappingFluentBuilder,
         settings: &EventSourceSettings,
     ) -> CreateEventSourceMappingFluentBuilder {
-        let timestamp =
-            settings.starting_position_timestamp().map(|time| DateTime::from_secs_f64(time.as_unix_seconds()));
+        let timestamp = settings
+            .starting_position_timestamp()
+            .map(|time| DateTime::from_secs_f64(time.as_unix_seconds()));
         request
             .function_response_types(FunctionResponseType::ReportBatchItemFailures)
             .starting_position(EventSourcePosition::from(settings.starting_position().as_str()))
@@ -157,7 +171,9 @@ impl Mapping {
             .maximum_record_age_in_seconds(self.record_age)
             .bisect_batch_on_function_error(self.bisect)
             .tumbling_window_in_seconds(self.tumbling_window)
-            .set_destination_config((self.on_failure != current.on_failure).then(|| self.destination()))
+            .set_destination_config(
+                (self.on_failure != current.on_failure).then(|| self.destination()),
+            )
             .set_filter_criteria((self.patterns != current.patterns).then(|| self.filters()))
             .set_metrics_config((self.metrics != current.metrics).then(|| self.metrics()))
             .set_kms_key_arn((self.kms_key != current.kms_key).then(|| self.kms_key.clone()))
@@ -167,17 +183,21 @@ impl Mapping {
     /// What is told of discarded records; without a destination, the value that takes one away.
     fn destination(&self) -> DestinationConfig {
         let arn = Some(self.on_failure.clone()).filter(|arn| !arn.is_empty());
-        DestinationConfig::builder().on_failure(OnFailure::builder().set_destination(arn).build()).build()
+        DestinationConfig::builder()
+            .on_failure(OnFailure::builder().set_destination(arn).build())
+            .build()
     }
 
     /// The filters; without any, the value that takes them away.
     fn filters(&self) -> FilterCriteria {
-        let filters = self.patterns.iter().map(|pattern| Filter::builder().pattern(pattern).build());
+        let filters =
+            self.patterns.iter().map(|pattern| Filter::builder().pattern(pattern).build());
         FilterCriteria::builder().set_filters(Some(filters.collect())).build()
     }
 
     fn metrics(&self) -> EventSourceMappingMetricsConfig {
-        let metrics = self.metrics.iter().map(|metric| EventSourceMappingMetric::from(metric.as_str()));
+        let metrics =
+            self.metrics.iter().map(|metric| EventSourceMappingMetric::from(metric.as_str()));
         EventSourceMappingMetricsConfig::builder().set_metrics(Some(metrics.collect())).build()
     }
 }

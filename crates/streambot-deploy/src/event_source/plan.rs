@@ -1,5 +1,5 @@
-//! What the event source mappings of a function need to become what they should be, decided from what they are: values in, a plan out, no
-//! calls.
+//! What the event source mappings of a function need to become what they should be, decided from
+//! what they are: values in, a plan out, no calls.
 
 use aws_sdk_lambda::types::{EventSourceMappingConfiguration, FunctionResponseType};
 
@@ -19,7 +19,8 @@ pub(crate) struct Wanted {
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Mappings to delete, and those that someone is deleting: both are gone before anything is created.
+    /// Mappings to delete, and those that someone is deleting: both are gone before anything is
+    /// created.
     pub(crate) remove: Vec<Removal>,
     /// What each wanted mapping needs, in their order.
     pub(crate) mappings: Vec<Step>,
@@ -69,42 +70,53 @@ impl Plan {
 
     /// The steps in words; none where nothing is to be done.
     pub(crate) fn steps(&self, wanted: &[Wanted]) -> Vec<String> {
-        let removals = self.remove.iter().map(|Removal { uuid, source, under_way, .. }| match under_way {
-            true => format!("wait until event source mapping {uuid} of {source} is deleted"),
-            false => format!("delete event source mapping {uuid} of {source}, with its place in the stream"),
-        });
+        let removals =
+            self.remove.iter().map(|Removal { uuid, source, under_way, .. }| match under_way {
+                true => format!("wait until event source mapping {uuid} of {source} is deleted"),
+                false => format!(
+                    "delete event source mapping {uuid} of {source}, with its place in the stream"
+                ),
+            });
         let mappings = self.mappings.iter().zip(wanted).flat_map(|(step, wanted)| match step {
             Step::Create => vec![format!("create an event source mapping of {}", wanted.arn)],
             Step::Update { uuid, report_batch_item_failures, changes, .. } => {
                 let report = format!("set ReportBatchItemFailures on event source mapping {uuid}");
                 let change = |change| format!("change event source mapping {uuid}, {change}");
-                report_batch_item_failures.then_some(report).into_iter().chain(changes.iter().map(change)).collect()
+                report_batch_item_failures
+                    .then_some(report)
+                    .into_iter()
+                    .chain(changes.iter().map(change))
+                    .collect()
             }
         });
         removals.chain(mappings).collect()
     }
 }
 
-/// Compares the mappings that `function` has with those it should have. With `replace`, what Lambda cannot change in place is deleted and
-/// made anew.
+/// Compares the mappings that `function` has with those it should have. With `replace`, what Lambda
+/// cannot change in place is deleted and made anew.
 ///
 /// # Errors
-/// Failed where two mappings read the same source: both would hand every record to the function. Unconfirmed, without `replace`, where
-/// one would have to be deleted: it reads a stream that is not declared, or started elsewhere than it is declared to.
+/// Failed where two mappings read the same source: both would hand every record to the function.
+/// Unconfirmed, without `replace`, where one would have to be deleted: it reads a stream that is
+/// not declared, or started elsewhere than it is declared to.
 pub(crate) fn plan(
     existing: &[EventSourceMappingConfiguration],
     wanted: &[Wanted],
     function: &str,
     replace: bool,
 ) -> Result<Plan> {
-    let source = |mapping: &EventSourceMappingConfiguration| mapping.event_source_arn().unwrap_or_default().to_owned();
+    let source = |mapping: &EventSourceMappingConfiguration| {
+        mapping.event_source_arn().unwrap_or_default().to_owned()
+    };
     let removal = |mapping: &EventSourceMappingConfiguration, under_way| Removal {
         uuid: mapping.uuid().unwrap_or_default().to_owned(),
         source: source(mapping),
         under_way,
         report_batch_item_failures: !under_way && !reports(mapping),
     };
-    let (going, staying): (Vec<_>, Vec<_>) = existing.iter().partition(|mapping| mapping.state() == Some("Deleting"));
+    let (going, staying): (Vec<_>, Vec<_>) =
+        existing.iter().partition(|mapping| mapping.state() == Some("Deleting"));
     let mut remove: Vec<_> = going.into_iter().map(|mapping| removal(mapping, true)).collect();
 
     for mapping in &staying {
@@ -162,8 +174,12 @@ fn is_of_kinesis(arn: &str) -> bool {
     arn.split(':').nth(2) == Some("kinesis")
 }
 
-/// Where a mapping started, if settings that name a place name another one. Settings that name none take any.
-fn moved_start(mapping: &EventSourceMappingConfiguration, settings: &EventSourceSettings) -> Option<String> {
+/// Where a mapping started, if settings that name a place name another one. Settings that name none
+/// take any.
+fn moved_start(
+    mapping: &EventSourceMappingConfiguration,
+    settings: &EventSourceSettings,
+) -> Option<String> {
     let declared = settings.starting_position?;
     let started = mapping.starting_position()?.as_str();
     if started != declared.as_str() {
@@ -178,7 +194,11 @@ fn moved_start(mapping: &EventSourceMappingConfiguration, settings: &EventSource
 const REPLACE: &str = "--replace-mapping deletes it with its place in the stream and makes a new one, which reads from \
                        `starting-position` on: records may be skipped or handed over again";
 
-fn started_elsewhere(mapping: &EventSourceMappingConfiguration, start: &str, settings: &EventSourceSettings) -> Error {
+fn started_elsewhere(
+    mapping: &EventSourceMappingConfiguration,
+    start: &str,
+    settings: &EventSourceSettings,
+) -> Error {
     let uuid = mapping.uuid().unwrap_or_default();
     let declared = settings.starting_position().as_str();
     Error::unconfirmed(format!(
@@ -187,7 +207,11 @@ fn started_elsewhere(mapping: &EventSourceMappingConfiguration, start: &str, set
     .hint(format!("leave `starting-position` as it was: it only says where a new mapping begins. {REPLACE}"))
 }
 
-fn undeclared(function: &str, mapping: &EventSourceMappingConfiguration, wanted: &[Wanted]) -> Error {
+fn undeclared(
+    function: &str,
+    mapping: &EventSourceMappingConfiguration,
+    wanted: &[Wanted],
+) -> Error {
     let uuid = mapping.uuid().unwrap_or_default();
     let source = mapping.event_source_arn().unwrap_or_default();
     let declared: Vec<_> = wanted.iter().map(|wanted| wanted.arn.as_str()).collect();
@@ -205,7 +229,9 @@ fn undeclared(function: &str, mapping: &EventSourceMappingConfiguration, wanted:
 #[allow(clippy::unwrap_used)]
 mod tests {
     use aws_sdk_lambda::types::builders::EventSourceMappingConfigurationBuilder;
-    use aws_sdk_lambda::types::{DestinationConfig, EventSourcePosition, Filter, FilterCriteria, OnFailure};
+    use aws_sdk_lambda::types::{
+        DestinationConfig, EventSourcePosition, Filter, FilterCriteria, OnFailure,
+    };
 
     use super::*;
 
@@ -234,12 +260,18 @@ mod tests {
         [Wanted { arn: STREAM.to_owned(), settings: settings.clone() }]
     }
 
-    fn planned(current: EventSourceMappingConfigurationBuilder, settings: &EventSourceSettings) -> Vec<String> {
+    fn planned(
+        current: EventSourceMappingConfigurationBuilder,
+        settings: &EventSourceSettings,
+    ) -> Vec<String> {
         let wanted = wanted(settings);
         plan(&[current.build()], &wanted, "quakes-staging", false).unwrap().steps(&wanted)
     }
 
-    fn refused(existing: &[EventSourceMappingConfiguration], settings: &EventSourceSettings) -> (u8, String) {
+    fn refused(
+        existing: &[EventSourceMappingConfiguration],
+        settings: &EventSourceSettings,
+    ) -> (u8, String) {
         let error = plan(existing, &wanted(settings), "quakes-staging", false).unwrap_err();
         (error.exit_code(), error.report())
     }
@@ -261,7 +293,10 @@ mod tests {
 
     #[test]
     fn a_mapping_without_partial_answers_gets_them_first() {
-        let steps = planned(right().set_function_response_types(None).batch_size(10), &EventSourceSettings::default());
+        let steps = planned(
+            right().set_function_response_types(None).batch_size(10),
+            &EventSourceSettings::default(),
+        );
         assert_eq!(
             steps,
             [
@@ -275,7 +310,10 @@ mod tests {
     fn a_mapping_of_the_function_itself_or_a_version_is_moved_to_the_alias() {
         for (arn, from) in [(FUNCTION.to_owned(), "(none)"), (format!("{FUNCTION}:3"), "3")] {
             let steps = planned(right().function_arn(arn), &EventSourceSettings::default());
-            assert_eq!(steps, [format!("change event source mapping 1, function: {from} → current")]);
+            assert_eq!(
+                steps,
+                [format!("change event source mapping 1, function: {from} → current")]
+            );
         }
     }
 
@@ -320,9 +358,13 @@ mod tests {
     #[test]
     fn a_setting_that_is_taken_out_goes_back_to_its_default() {
         let current = right()
-            .filter_criteria(FilterCriteria::builder().filters(Filter::builder().pattern("{}").build()).build())
+            .filter_criteria(
+                FilterCriteria::builder().filters(Filter::builder().pattern("{}").build()).build(),
+            )
             .destination_config(
-                DestinationConfig::builder().on_failure(OnFailure::builder().destination("arn:queue").build()).build(),
+                DestinationConfig::builder()
+                    .on_failure(OnFailure::builder().destination("arn:queue").build())
+                    .build(),
             );
         assert_eq!(
             planned(current, &EventSourceSettings::default()),
@@ -335,7 +377,8 @@ mod tests {
 
     #[test]
     fn two_mappings_of_one_source_are_refused() {
-        let (code, report) = refused(&[right().build(), right().uuid("2").build()], &EventSourceSettings::default());
+        let (code, report) =
+            refused(&[right().build(), right().uuid("2").build()], &EventSourceSettings::default());
         assert_eq!(code, 1);
         assert!(
             report
@@ -346,22 +389,31 @@ mod tests {
 
     #[test]
     fn a_source_that_is_not_declared_is_refused_and_removed_only_when_told_to() {
-        let other = right().uuid("2").event_source_arn(format!("{STREAM}/consumer/quakes:1")).build();
+        let other =
+            right().uuid("2").event_source_arn(format!("{STREAM}/consumer/quakes:1")).build();
         let (code, report) = refused(std::slice::from_ref(&other), &EventSourceSettings::default());
         assert_eq!(code, 4);
-        assert!(report.contains("by event source mapping 2") && report.contains("--replace-mapping"), "{report}");
+        assert!(
+            report.contains("by event source mapping 2") && report.contains("--replace-mapping"),
+            "{report}"
+        );
 
         let wanted = wanted(&EventSourceSettings::default());
         let replaced = plan(&[other], &wanted, "quakes-staging", true).unwrap();
         assert_eq!(
             replaced.steps(&wanted),
             [
-                format!("delete event source mapping 2 of {STREAM}/consumer/quakes:1, with its place in the stream"),
+                format!(
+                    "delete event source mapping 2 of {STREAM}/consumer/quakes:1, with its place in the stream"
+                ),
                 format!("create an event source mapping of {STREAM}"),
             ]
         );
-        let queue = right().uuid("3").event_source_arn("arn:aws:sqs:us-east-1:123456789012:queue").build();
-        assert!(plan(&[right().build(), queue], &wanted, "quakes-staging", false).unwrap().is_empty());
+        let queue =
+            right().uuid("3").event_source_arn("arn:aws:sqs:us-east-1:123456789012:queue").build();
+        assert!(
+            plan(&[right().build(), queue], &wanted, "quakes-staging", false).unwrap().is_empty()
+        );
     }
 
     #[test]
@@ -369,12 +421,17 @@ mod tests {
         let from_now = || right().starting_position(EventSourcePosition::Latest);
         assert!(planned(from_now(), &EventSourceSettings::default()).is_empty());
         let named: EventSourceSettings =
-            serde_json::from_value(serde_json::json!({ "starting-position": "TRIM_HORIZON" })).unwrap();
+            serde_json::from_value(serde_json::json!({ "starting-position": "TRIM_HORIZON" }))
+                .unwrap();
         assert!(planned(right(), &named).is_empty());
         let (code, report) = refused(&[from_now().build()], &named);
         assert_eq!(code, 4);
-        assert!(report.contains("mapping 1 began at LATEST, and `starting-position` is TRIM_HORIZON"), "{report}");
-        let replaced = plan(&[from_now().build()], &wanted(&named), "quakes-staging", true).unwrap();
+        assert!(
+            report.contains("mapping 1 began at LATEST, and `starting-position` is TRIM_HORIZON"),
+            "{report}"
+        );
+        let replaced =
+            plan(&[from_now().build()], &wanted(&named), "quakes-staging", true).unwrap();
         assert_eq!((replaced.remove.len(), &replaced.mappings[..]), (1, &[Step::Create][..]));
 
         let at = |time: i64| -> EventSourceSettings {
@@ -393,7 +450,8 @@ mod tests {
     #[test]
     fn a_mapping_that_is_being_deleted_is_waited_for_and_made_anew() {
         let wanted = wanted(&EventSourceSettings::default());
-        let plan = plan(&[right().state("Deleting").build()], &wanted, "quakes-staging", false).unwrap();
+        let plan =
+            plan(&[right().state("Deleting").build()], &wanted, "quakes-staging", false).unwrap();
         assert!(plan.remove[0].under_way);
         assert_eq!(plan.mappings, [Step::Create]);
     }
@@ -402,8 +460,11 @@ mod tests {
     fn a_mapping_under_change_is_told_to_be_busy_and_a_disabled_one_is_enabled() {
         let step = |state: &str| {
             let wanted = wanted(&EventSourceSettings::default());
-            let plan = plan(&[right().state(state).build()], &wanted, "quakes-staging", false).unwrap();
-            let [Step::Update { changes, is_busy, .. }] = &plan.mappings[..] else { panic!("{plan:?}") };
+            let plan =
+                plan(&[right().state(state).build()], &wanted, "quakes-staging", false).unwrap();
+            let [Step::Update { changes, is_busy, .. }] = &plan.mappings[..] else {
+                panic!("{plan:?}")
+            };
             (*is_busy, changes.len())
         };
         for busy in ["Creating", "Enabling", "Updating"] {

@@ -1,5 +1,6 @@
-//! The alias that the event source mapping invokes: which version it names, and which one a canary sends a share of the batches to. It
-//! refuses to know what is in a version, and whether a canary does well.
+//! The alias that the event source mapping invokes: which version it names, and which one a canary
+//! sends a share of the batches to. It refuses to know what is in a version, and whether a canary
+//! does well.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::AliasRoutingConfiguration;
@@ -53,12 +54,19 @@ pub(crate) enum Refused {
 pub(crate) async fn find(client: &Client, function: &str, name: &str) -> Result<Option<Alias>> {
     let answer = match client.get_alias().function_name(function).name(name).send().await {
         Ok(answer) => answer,
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(failed(format!("reading alias `{name}` of `{function}`"), error)),
     };
-    let weights = answer.routing_config.and_then(|routing| routing.additional_version_weights).unwrap_or_default();
+    let weights = answer
+        .routing_config
+        .and_then(|routing| routing.additional_version_weights)
+        .unwrap_or_default();
     Ok(Some(Alias {
         version: answer.function_version.unwrap_or_default(),
         canary: weights.into_iter().map(|(version, weight)| Weighted { version, weight }).next(),
@@ -95,7 +103,11 @@ pub(crate) async fn point(
             .set_routing_config(to.canary.map(|_| routing));
         return match aws.patience.call(&doing, async || request.clone().send().await).await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_conflict_exception()) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_conflict_exception()) =>
+            {
                 Err(Refused::Outdated(format!("alias `{name}` was created meanwhile")))
             }
             Err(error) => Err(Refused::Failed(failed(doing, error))),
@@ -111,7 +123,11 @@ pub(crate) async fn point(
         .set_revision_id(current.revision_id.clone());
     match aws.patience.call(&doing, async || request.clone().send().await).await {
         Ok(_) => Ok(()),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_precondition_failed_exception()) => {
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_precondition_failed_exception()) =>
+        {
             Err(Refused::Outdated(format!("alias `{name}` was changed meanwhile")))
         }
         Err(error) => Err(Refused::Failed(failed(doing, error))),
@@ -121,8 +137,14 @@ pub(crate) async fn point(
 /// Points the alias to one version, if nobody moved it since `current` was read.
 ///
 /// # Errors
-/// Failed where Lambda refuses, or someone else moved it. An attempt whose answer was lost may have moved it already: that is no failure.
-pub(crate) async fn move_to(aws: &Aws, function: &str, current: &Alias, version: &str) -> Result<()> {
+/// Failed where Lambda refuses, or someone else moved it. An attempt whose answer was lost may have
+/// moved it already: that is no failure.
+pub(crate) async fn move_to(
+    aws: &Aws,
+    function: &str,
+    current: &Alias,
+    version: &str,
+) -> Result<()> {
     let to = Pointing { version, canary: None };
     let said = match point(aws, function, ALIAS, Some(current), to).await {
         Ok(()) => return Ok(()),
@@ -131,8 +153,10 @@ pub(crate) async fn move_to(aws: &Aws, function: &str, current: &Alias, version:
     };
     match find(&Client::new(&aws.config), function, ALIAS).await? {
         Some(now) if now.version == version && now.canary.is_none() => Ok(()),
-        _ => Err(Error::failed(format!("someone else moved alias `{ALIAS}` of `{function}` meanwhile"))
-            .because(said)
-            .hint("see what is live (`streambot-deploy status`), then say again what is to be")),
+        _ => Err(Error::failed(format!(
+            "someone else moved alias `{ALIAS}` of `{function}` meanwhile"
+        ))
+        .because(said)
+        .hint("see what is live (`streambot-deploy status`), then say again what is to be")),
     }
 }

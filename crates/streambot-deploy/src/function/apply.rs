@@ -1,5 +1,6 @@
-//! The calls that make a function what it should be, in the order that is safe: configuration, wait, code, wait, version, alias. Every
-//! write names the revision that was read, so that of two deploys at once one wins and the other says so.
+//! The calls that make a function what it should be, in the order that is safe: configuration,
+//! wait, code, wait, version, alias. Every write names the revision that was read, so that of two
+//! deploys at once one wins and the other says so.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::client::Waiters as _;
@@ -36,11 +37,12 @@ pub(crate) struct Deployed {
     pub(crate) published: bool,
 }
 
-/// Makes the function what it should be, from whatever it is. With `canary`, a new version first gets a share of the batches.
+/// Makes the function what it should be, from whatever it is. With `canary`, a new version first
+/// gets a share of the batches.
 ///
 /// # Errors
-/// Failed, naming the step and what Lambda says of it; also where the function does not come up in time, or someone else changes
-/// it meanwhile.
+/// Failed, naming the step and what Lambda says of it; also where the function does not come up in
+/// time, or someone else changes it meanwhile.
 pub(crate) async fn converge(
     aws: &Aws,
     current: Option<Current>,
@@ -74,11 +76,16 @@ pub(crate) async fn converge(
     }
 }
 
-/// Names by the alias what runs of a function that 1.0 made, whose mapping invokes `$LATEST`: it would be handed each change at once.
+/// Names by the alias what runs of a function that 1.0 made, whose mapping invokes `$LATEST`: it
+/// would be handed each change at once.
 ///
 /// # Errors
 /// Failed where Lambda refuses, or someone else changes the function meanwhile.
-pub(crate) async fn name_what_runs(aws: &Aws, current: &Current, desired: &Desired<'_>) -> Result<()> {
+pub(crate) async fn name_what_runs(
+    aws: &Aws,
+    current: &Current,
+    desired: &Desired<'_>,
+) -> Result<()> {
     let work = Work { aws, client: Client::new(&aws.config), desired, canary: None };
     match work.name_what_runs(&current.latest).await {
         Ok(()) => Ok(()),
@@ -109,9 +116,12 @@ impl Work<'_> {
             let latest = self.wait_until_active().await?;
             return self.publish(&latest, None).await;
         };
-        let Plan::Update { configuration, again, code, tags, publish, end_canary } = plan(Some(current), self.desired)
+        let Plan::Update { configuration, again, code, tags, publish, end_canary } =
+            plan(Some(current), self.desired)
         else {
-            return Err(Refused::Failed(Error::failed(format!("function `{name}` is there and is not"))));
+            return Err(Refused::Failed(Error::failed(format!(
+                "function `{name}` is there and is not"
+            ))));
         };
         let mut latest = current.latest.clone();
         if (!configuration.is_empty() || code || again || publish) && is_busy(&latest) {
@@ -129,13 +139,20 @@ impl Work<'_> {
             latest = self.wait_until_updated().await?;
         }
         if !tags.is_empty() {
-            let request =
-                self.client.tag_resource().resource(without_qualifier(latest.function_arn().unwrap_or_default()));
+            let request = self
+                .client
+                .tag_resource()
+                .resource(without_qualifier(latest.function_arn().unwrap_or_default()));
             let request = request.set_tags(Some(tags.into_iter().collect()));
-            self.call(&format!("tagging function `{name}`"), async || request.clone().send().await).await?;
+            self.call(&format!("tagging function `{name}`"), async || request.clone().send().await)
+                .await?;
         }
         if publish {
-            latest = if latest.state() == Some(&State::Pending) { self.wait_until_active().await? } else { latest };
+            latest = if latest.state() == Some(&State::Pending) {
+                self.wait_until_active().await?
+            } else {
+                latest
+            };
             return self.publish(&latest, Some(current)).await;
         }
         if end_canary && let Some(alias) = &current.alias {
@@ -143,15 +160,28 @@ impl Work<'_> {
             let to = Pointing { version: &alias.version, canary: None };
             alias::point(self.aws, name, ALIAS, Some(alias), to).await?;
         }
-        let under_canary = !end_canary && current.alias.as_ref().is_some_and(|alias| alias.canary.is_some());
+        let under_canary =
+            !end_canary && current.alias.as_ref().is_some_and(|alias| alias.canary.is_some());
         let version = if under_canary { &current.candidate } else { &current.published };
-        let version = version.as_ref().and_then(|version| version.version()).unwrap_or_default().to_owned();
+        let version =
+            version.as_ref().and_then(|version| version.version()).unwrap_or_default().to_owned();
         Ok(self.deployed(&latest, version, under_canary))
     }
 
-    fn deployed(&self, latest: &FunctionConfiguration, version: String, under_canary: bool) -> Deployed {
+    fn deployed(
+        &self,
+        latest: &FunctionConfiguration,
+        version: String,
+        under_canary: bool,
+    ) -> Deployed {
         let arn = without_qualifier(latest.function_arn().unwrap_or_default());
-        Deployed { alias_arn: format!("{arn}:{ALIAS}"), arn, version, under_canary, published: false }
+        Deployed {
+            alias_arn: format!("{arn}:{ALIAS}"),
+            arn,
+            version,
+            under_canary,
+            published: false,
+        }
     }
 
     async fn create(&self) -> Result<(), Refused> {
@@ -165,12 +195,21 @@ impl Work<'_> {
             .configuration
             .create(self.client.create_function().function_name(name))
             .architectures(self.desired.architecture())
-            .set_tags((!self.desired.tags.is_empty()).then(|| self.desired.tags.clone().into_iter().collect()))
+            .set_tags(
+                (!self.desired.tags.is_empty())
+                    .then(|| self.desired.tags.clone().into_iter().collect()),
+            )
             .code(code.build());
         progress::say(format!("creating function `{name}`"));
         let send = async || {
             let timeouts = Config::builder().timeout_config(self.aws.patience.for_upload());
-            request.clone().customize().interceptor(upload::bar()).config_override(timeouts).send().await
+            request
+                .clone()
+                .customize()
+                .interceptor(upload::bar())
+                .config_override(timeouts)
+                .send()
+                .await
         };
         self.call(&format!("creating function `{name}`"), send).await?;
         Ok(())
@@ -178,7 +217,9 @@ impl Work<'_> {
 
     /// Where the code is sent from.
     async fn code(&self) -> Result<Code<'_>, Refused> {
-        bundle::place(self.aws, self.desired.bundle, self.desired.bucket).await.map_err(Refused::Failed)
+        bundle::place(self.aws, self.desired.bundle, self.desired.bucket)
+            .await
+            .map_err(Refused::Failed)
     }
 
     async fn configure(&self, latest: &FunctionConfiguration) -> Result<(), Refused> {
@@ -189,7 +230,8 @@ impl Work<'_> {
             .configuration
             .update(request, &Configuration::told(latest))
             .set_revision_id(latest.revision_id.clone());
-        self.call(&format!("changing function `{name}`"), async || request.clone().send().await).await?;
+        self.call(&format!("changing function `{name}`"), async || request.clone().send().await)
+            .await?;
         Ok(())
     }
 
@@ -212,14 +254,25 @@ impl Work<'_> {
         };
         let send = async || {
             let timeouts = Config::builder().timeout_config(self.aws.patience.for_upload());
-            request.clone().customize().interceptor(upload::bar()).config_override(timeouts).send().await
+            request
+                .clone()
+                .customize()
+                .interceptor(upload::bar())
+                .config_override(timeouts)
+                .send()
+                .await
         };
         self.call(&format!("uploading the code of `{name}`"), send).await?;
         Ok(())
     }
 
-    /// Publishes what was just deployed and nothing else, as the hash and the revision say, and moves the alias to it.
-    async fn publish(&self, latest: &FunctionConfiguration, current: Option<&Current>) -> Result<Deployed, Refused> {
+    /// Publishes what was just deployed and nothing else, as the hash and the revision say, and
+    /// moves the alias to it.
+    async fn publish(
+        &self,
+        latest: &FunctionConfiguration,
+        current: Option<&Current>,
+    ) -> Result<Deployed, Refused> {
         let name = self.desired.name;
         let request = self
             .client
@@ -255,11 +308,22 @@ impl Work<'_> {
     /// Names by the alias what runs now, so that it goes on running while the function is changed.
     async fn name_what_runs(&self, latest: &FunctionConfiguration) -> Result<(), Refused> {
         let name = self.desired.name;
-        let request = self.client.publish_version().function_name(name).set_revision_id(latest.revision_id.clone());
+        let request = self
+            .client
+            .publish_version()
+            .function_name(name)
+            .set_revision_id(latest.revision_id.clone());
         let doing = format!("publishing what runs of `{name}`");
-        let version = self.call(&doing, async || request.clone().send().await).await?.version.unwrap_or_default();
-        progress::say(format!("published version {version} of `{name}`, which runs until the new one is there"));
-        alias::point(self.aws, name, ALIAS, None, Pointing { version: &version, canary: None }).await
+        let version = self
+            .call(&doing, async || request.clone().send().await)
+            .await?
+            .version
+            .unwrap_or_default();
+        progress::say(format!(
+            "published version {version} of `{name}`, which runs until the new one is there"
+        ));
+        alias::point(self.aws, name, ALIAS, None, Pointing { version: &version, canary: None })
+            .await
     }
 
     /// Moves the alias to the new version, or sends it a share only; tells which.
@@ -275,17 +339,25 @@ impl Work<'_> {
                 return Ok(true);
             }
             (Some(canary), None) => {
-                progress::warn(format!("no canary {canary}: there is no version before {version} to compare it with"));
+                progress::warn(format!(
+                    "no canary {canary}: there is no version before {version} to compare it with"
+                ));
                 Pointing { version, canary: None }
             }
-            (_, Some(alias)) if alias.version == version && alias.canary.is_none() => return Ok(false),
+            (_, Some(alias)) if alias.version == version && alias.canary.is_none() => {
+                return Ok(false);
+            }
             _ => Pointing { version, canary: None },
         };
         alias::point(self.aws, name, ALIAS, alias, to).await?;
         Ok(false)
     }
 
-    async fn call<T, E, R>(&self, doing: &str, call: impl AsyncFn() -> Result<T, SdkError<E, R>>) -> Result<T, Refused>
+    async fn call<T, E, R>(
+        &self,
+        doing: &str,
+        call: impl AsyncFn() -> Result<T, SdkError<E, R>>,
+    ) -> Result<T, Refused>
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
@@ -307,27 +379,38 @@ impl Work<'_> {
         let waiter = self.client.wait_until_function_active_v2().function_name(name);
         let answer = match waiter.wait(self.aws.patience.change).await {
             Ok(poll) => poll.into_result().ok().and_then(|answer| answer.configuration),
-            Err(error) => return Err(Refused::Failed(did_not_come_up(&self.client, name, error).await)),
+            Err(error) => {
+                return Err(Refused::Failed(did_not_come_up(&self.client, name, error).await));
+            }
         };
-        answer.ok_or_else(|| Refused::Failed(Error::failed(format!("Lambda does not describe function `{name}`"))))
+        answer.ok_or_else(|| {
+            Refused::Failed(Error::failed(format!("Lambda does not describe function `{name}`")))
+        })
     }
 
-    /// Waits until the last change is carried out, and the function is up, if it was on its way there.
+    /// Waits until the last change is carried out, and the function is up, if it was on its way
+    /// there.
     async fn wait_until_updated(&self) -> Result<FunctionConfiguration, Refused> {
         let name = self.desired.name;
         let waiter = self.client.wait_until_function_updated_v2().function_name(name);
         let answer = match waiter.wait(self.aws.patience.change).await {
             Ok(poll) => poll.into_result().ok().and_then(|answer| answer.configuration),
-            Err(error) => return Err(Refused::Failed(did_not_come_up(&self.client, name, error).await)),
+            Err(error) => {
+                return Err(Refused::Failed(did_not_come_up(&self.client, name, error).await));
+            }
         };
         match answer {
-            Some(function) if function.state() == Some(&State::Pending) => self.wait_until_active().await,
+            Some(function) if function.state() == Some(&State::Pending) => {
+                self.wait_until_active().await
+            }
             Some(function) if function.state() == Some(&State::Failed) => {
                 let said = function.state_reason().unwrap_or("Lambda gives no reason").to_owned();
                 Err(Refused::Failed(not_up(name, "Failed").because(said)))
             }
             Some(function) => Ok(function),
-            None => Err(Refused::Failed(Error::failed(format!("Lambda does not describe function `{name}`")))),
+            None => Err(Refused::Failed(Error::failed(format!(
+                "Lambda does not describe function `{name}`"
+            )))),
         }
     }
 }
@@ -336,8 +419,8 @@ fn canary_version(alias: &alias::Alias) -> &str {
     alias.canary.as_ref().map_or("", |canary| &canary.version)
 }
 
-/// Whether Lambda refused because the function is not what it was when it was read. That may be this deploy's own doing: a call
-/// whose answer was lost is sent again.
+/// Whether Lambda refused because the function is not what it was when it was read. That may be
+/// this deploy's own doing: a call whose answer was lost is sent again.
 fn is_outdated(code: &str, message: &str) -> bool {
     match code {
         "PreconditionFailedException" => true,
@@ -348,8 +431,8 @@ fn is_outdated(code: &str, message: &str) -> bool {
     }
 }
 
-/// Whether Lambda is still at an earlier change, which an interrupted run or someone else began. A function that failed is not waited for:
-/// what is wrong with it may be what is to be changed.
+/// Whether Lambda is still at an earlier change, which an interrupted run or someone else began. A
+/// function that failed is not waited for: what is wrong with it may be what is to be changed.
 fn is_busy(function: &FunctionConfiguration) -> bool {
     function.state() == Some(&State::Pending)
         || function.state() != Some(&State::Failed)
@@ -367,7 +450,8 @@ async fn did_not_come_up(
     name: &str,
     waiting: impl std::error::Error + Send + Sync + 'static,
 ) -> Error {
-    let Ok(Some(function)) = get(client, name, None).await.map(|answer| answer.and_then(|answer| answer.configuration))
+    let Ok(Some(function)) =
+        get(client, name, None).await.map(|answer| answer.and_then(|answer| answer.configuration))
     else {
         return Error::failed(format!("waiting for function `{name}`"))
             .because(waiting)
@@ -376,7 +460,10 @@ async fn did_not_come_up(
     let (state, reason) = if function.state() == Some(&State::Failed) {
         (function.state().map(State::as_str), function.state_reason())
     } else {
-        (function.last_update_status().map(LastUpdateStatus::as_str), function.last_update_status_reason())
+        (
+            function.last_update_status().map(LastUpdateStatus::as_str),
+            function.last_update_status_reason(),
+        )
     };
     let error = not_up(name, state.unwrap_or("no state told"));
     match reason {
@@ -394,22 +481,36 @@ mod tests {
         let function = FunctionConfiguration::builder;
         assert!(is_busy(&function().state(State::Pending).build()));
         assert!(is_busy(&function().last_update_status(LastUpdateStatus::InProgress).build()));
-        let failed = function().state(State::Failed).last_update_status(LastUpdateStatus::InProgress);
+        let failed =
+            function().state(State::Failed).last_update_status(LastUpdateStatus::InProgress);
         assert!(!is_busy(&failed.build()));
-        let settled = function().state(State::Active).last_update_status(LastUpdateStatus::Successful);
+        let settled =
+            function().state(State::Active).last_update_status(LastUpdateStatus::Successful);
         assert!(!is_busy(&settled.build()));
     }
 
     #[test]
     fn a_refusal_for_what_someone_changed_is_told_from_the_others() {
         for (code, message) in [
-            ("PreconditionFailedException", "The RevisionId provided does not match the latest RevisionId."),
+            (
+                "PreconditionFailedException",
+                "The RevisionId provided does not match the latest RevisionId.",
+            ),
             ("ResourceConflictException", "Function already exist: quakes-staging"),
-            ("InvalidParameterValueException", "CodeSHA256 (a) is different from current CodeSHA256 in $LATEST (b)."),
+            (
+                "InvalidParameterValueException",
+                "CodeSHA256 (a) is different from current CodeSHA256 in $LATEST (b).",
+            ),
         ] {
             assert!(is_outdated(code, message), "{message}");
         }
-        assert!(!is_outdated("ResourceConflictException", "An update is in progress for resource: arn"));
-        assert!(!is_outdated("InvalidParameterValueException", "The role cannot be assumed by Lambda."));
+        assert!(!is_outdated(
+            "ResourceConflictException",
+            "An update is in progress for resource: arn"
+        ));
+        assert!(!is_outdated(
+            "InvalidParameterValueException",
+            "The role cannot be assumed by Lambda."
+        ));
     }
 }

@@ -1,5 +1,5 @@
-//! A function's settings as one value, whether Lambda tells them or they are declared: to compare, to show, to send. It refuses to know
-//! code, versions and calls.
+//! A function's settings as one value, whether Lambda tells them or they are declared: to compare,
+//! to show, to send. It refuses to know code, versions and calls.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,8 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    /// What is declared: the settings, with the role, the description and the log group that they do not name themselves.
+    /// What is declared: the settings, with the role, the description and the log group that they
+    /// do not name themselves.
     pub(crate) fn declared(
         settings: &FunctionSettings,
         role: &str,
@@ -55,8 +56,10 @@ impl Configuration {
     ) -> Self {
         let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
         let log_format = settings.log_format.unwrap_or_default();
-        let levels =
-            (settings.application_log_level.unwrap_or_default(), settings.system_log_level.unwrap_or_default());
+        let levels = (
+            settings.application_log_level.unwrap_or_default(),
+            settings.system_log_level.unwrap_or_default(),
+        );
         let description = settings.description.as_deref().unwrap_or(description);
         Self {
             role: settings.role.as_deref().unwrap_or(role).to_owned(),
@@ -85,14 +88,28 @@ impl Configuration {
         let number = |value: Option<i32>| value.map_or(0, i32::unsigned_abs);
         let vpc = function.vpc_config();
         let logging = function.logging_config();
-        let log_format = word(logging.and_then(|logging| logging.log_format()).map(types::LogFormat::as_str));
+        let log_format =
+            word(logging.and_then(|logging| logging.log_format()).map(types::LogFormat::as_str));
         let levels = (
-            word(logging.and_then(|logging| logging.application_log_level()).map(types::ApplicationLogLevel::as_str)),
-            word(logging.and_then(|logging| logging.system_log_level()).map(types::SystemLogLevel::as_str)),
+            word(
+                logging
+                    .and_then(|logging| logging.application_log_level())
+                    .map(types::ApplicationLogLevel::as_str),
+            ),
+            word(
+                logging
+                    .and_then(|logging| logging.system_log_level())
+                    .map(types::SystemLogLevel::as_str),
+            ),
         );
-        let is_hidden = function.environment().is_some_and(|environment| environment.error().is_some());
+        let is_hidden =
+            function.environment().is_some_and(|environment| environment.error().is_some());
         let variables = function.environment().and_then(|environment| environment.variables());
-        let variables = variables.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let variables = variables
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
         Self {
             role: text(function.role()),
             description: text(function.description()),
@@ -100,14 +117,29 @@ impl Configuration {
             timeout: number(function.timeout()),
             runtime: text(function.runtime().map(Runtime::as_str)),
             handler: text(function.handler()),
-            ephemeral_storage: function.ephemeral_storage().map_or(512, |storage| storage.size().unsigned_abs()),
+            ephemeral_storage: function
+                .ephemeral_storage()
+                .map_or(512, |storage| storage.size().unsigned_abs()),
             environment: (!is_hidden).then_some(variables),
             kms_key: text(function.kms_key_arn()),
-            layers: function.layers().iter().filter_map(|layer| layer.arn().map(str::to_owned)).collect(),
+            layers: function
+                .layers()
+                .iter()
+                .filter_map(|layer| layer.arn().map(str::to_owned))
+                .collect(),
             subnets: sorted(vpc.map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default()),
-            security_groups: sorted(vpc.map(|vpc| vpc.security_group_ids().to_vec()).unwrap_or_default()),
-            ipv6: vpc.and_then(types::VpcConfigResponse::ipv6_allowed_for_dual_stack).unwrap_or(false),
-            tracing: word(function.tracing_config().and_then(|tracing| tracing.mode()).map(types::TracingMode::as_str)),
+            security_groups: sorted(
+                vpc.map(|vpc| vpc.security_group_ids().to_vec()).unwrap_or_default(),
+            ),
+            ipv6: vpc
+                .and_then(types::VpcConfigResponse::ipv6_allowed_for_dual_stack)
+                .unwrap_or(false),
+            tracing: word(
+                function
+                    .tracing_config()
+                    .and_then(|tracing| tracing.mode())
+                    .map(types::TracingMode::as_str),
+            ),
             log_format,
             log_levels: (log_format == LogFormat::Json).then_some(levels),
             log_group: logging.and_then(|logging| logging.log_group()).map(str::to_owned),
@@ -135,16 +167,22 @@ impl Configuration {
         changes
     }
 
-    /// Whether each setting is as it was `before` or as it is `declared`: then nobody else has changed any.
+    /// Whether each setting is as it was `before` or as it is `declared`: then nobody else has
+    /// changed any.
     pub(crate) fn is_between(&self, before: &Self, declared: &Self) -> bool {
-        let others = |changes: Vec<Change>| changes.into_iter().map(|change| change.setting).collect::<Vec<_>>();
+        let others = |changes: Vec<Change>| {
+            changes.into_iter().map(|change| change.setting).collect::<Vec<_>>()
+        };
         let not_as_before = others(self.changes(before));
         others(self.changes(declared)).iter().all(|setting| !not_as_before.contains(setting))
     }
 
-    /// Each setting but the environment, whose values are nobody's to see, by its name in the manifest.
+    /// Each setting but the environment, whose values are nobody's to see, by its name in the
+    /// manifest.
     fn shown(&self) -> Vec<(&'static str, String)> {
-        let levels = self.log_levels.map(|(application, system)| (application.to_string(), system.to_string()));
+        let levels = self
+            .log_levels
+            .map(|(application, system)| (application.to_string(), system.to_string()));
         let (application_log_level, system_log_level) = levels.unwrap_or_default();
         vec![
             ("role", self.role.clone()),
@@ -167,7 +205,10 @@ impl Configuration {
     }
 
     /// A request that makes a function with these settings.
-    pub(super) fn create(&self, request: CreateFunctionFluentBuilder) -> CreateFunctionFluentBuilder {
+    pub(super) fn create(
+        &self,
+        request: CreateFunctionFluentBuilder,
+    ) -> CreateFunctionFluentBuilder {
         request
             .role(&self.role)
             .description(&self.description)
@@ -176,7 +217,10 @@ impl Configuration {
             .runtime(Runtime::from(self.runtime.as_str()))
             .handler(&self.handler)
             .set_ephemeral_storage((self.ephemeral_storage != 512).then(|| self.storage()))
-            .set_environment(self.variables().filter(|_| self.environment.as_ref().is_some_and(|all| !all.is_empty())))
+            .set_environment(
+                self.variables()
+                    .filter(|_| self.environment.as_ref().is_some_and(|all| !all.is_empty())),
+            )
             .set_kms_key_arn((!self.kms_key.is_empty()).then(|| self.kms_key.clone()))
             .set_layers((!self.layers.is_empty()).then(|| self.layers.clone()))
             .set_vpc_config((!self.subnets.is_empty()).then(|| self.vpc()))
@@ -184,8 +228,9 @@ impl Configuration {
             .set_logging_config(self.logging(None))
     }
 
-    /// A request that gives a function these settings, every one of them, so that what is not declared goes back to its default. What
-    /// `current` has of logging beyond them is kept: Lambda replaces that part as a whole.
+    /// A request that gives a function these settings, every one of them, so that what is not
+    /// declared goes back to its default. What `current` has of logging beyond them is kept: Lambda
+    /// replaces that part as a whole.
     pub(super) fn update(
         &self,
         request: UpdateFunctionConfigurationFluentBuilder,
@@ -216,7 +261,10 @@ impl Configuration {
 
     fn storage(&self) -> types::EphemeralStorage {
         let size = self.ephemeral_storage.cast_signed();
-        types::EphemeralStorage::builder().size(size).build().unwrap_or_else(|_| unreachable!("its size is given"))
+        types::EphemeralStorage::builder()
+            .size(size)
+            .build()
+            .unwrap_or_else(|_| unreachable!("its size is given"))
     }
 
     fn variables(&self) -> Option<types::Environment> {
@@ -234,7 +282,9 @@ impl Configuration {
     }
 
     fn tracing(&self) -> types::TracingConfig {
-        types::TracingConfig::builder().mode(types::TracingMode::from(self.tracing.to_string().as_str())).build()
+        types::TracingConfig::builder()
+            .mode(types::TracingMode::from(self.tracing.to_string().as_str()))
+            .build()
     }
 
     /// Nothing where it is all as Lambda has it by default, or as it is.
@@ -252,9 +302,12 @@ impl Configuration {
             types::LoggingConfig::builder()
                 .log_format(types::LogFormat::from(self.log_format.to_string().as_str()))
                 .set_application_log_level(
-                    application.map(|level| types::ApplicationLogLevel::from(level.to_string().as_str())),
+                    application
+                        .map(|level| types::ApplicationLogLevel::from(level.to_string().as_str())),
                 )
-                .set_system_log_level(system.map(|level| types::SystemLogLevel::from(level.to_string().as_str())))
+                .set_system_log_level(
+                    system.map(|level| types::SystemLogLevel::from(level.to_string().as_str())),
+                )
                 .set_log_group(log_group)
                 .build(),
         )
@@ -282,7 +335,10 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
 }
 
 /// The names of an environment, those with another value marked; values are never shown.
-fn environment_after(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> String {
+fn environment_after(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> String {
     let name = |(key, value): (&String, &String)| match before.get(key) {
         Some(old) if old != value => format!("{key} (changed)"),
         _ => key.clone(),
@@ -317,7 +373,11 @@ pub(super) mod tests {
     }
 
     fn changes(declared: &Configuration) -> Vec<String> {
-        Configuration::told(&right().build()).changes(declared).iter().map(Change::to_string).collect()
+        Configuration::told(&right().build())
+            .changes(declared)
+            .iter()
+            .map(Change::to_string)
+            .collect()
     }
 
     #[test]
@@ -364,20 +424,41 @@ pub(super) mod tests {
     #[test]
     fn a_changed_variable_is_named_and_no_value_is_shown() {
         let environment = |pairs: &[(&str, &str)]| {
-            Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>())
+            Some(
+                pairs
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect::<BTreeMap<_, _>>(),
+            )
         };
-        let before = Configuration { environment: environment(&[("A", "secret"), ("B", "2")]), ..declared(json!({})) };
-        let after = Configuration { environment: environment(&[("A", "other"), ("C", "3")]), ..declared(json!({})) };
-        assert_eq!(before.changes(&after)[0].to_string(), "environment-variables: A, B → A (changed), C");
+        let before = Configuration {
+            environment: environment(&[("A", "secret"), ("B", "2")]),
+            ..declared(json!({}))
+        };
+        let after = Configuration {
+            environment: environment(&[("A", "other"), ("C", "3")]),
+            ..declared(json!({}))
+        };
+        assert_eq!(
+            before.changes(&after)[0].to_string(),
+            "environment-variables: A, B → A (changed), C"
+        );
         let hidden = Configuration { environment: None, ..declared(json!({})) };
         assert!(hidden.changes(&after).is_empty(), "what may not be decrypted is not compared");
     }
 
     #[test]
     fn the_order_of_subnets_is_no_difference_and_that_of_layers_is() {
-        let one = declared(json!({ "subnet-ids": ["a", "b"], "security-group-ids": ["c"], "layers": ["d", "e"] }));
-        let other = declared(json!({ "subnet-ids": ["b", "a"], "security-group-ids": ["c"], "layers": ["e", "d"] }));
-        assert_eq!(one.changes(&other).iter().map(|change| change.setting).collect::<Vec<_>>(), ["layers"]);
+        let one = declared(
+            json!({ "subnet-ids": ["a", "b"], "security-group-ids": ["c"], "layers": ["d", "e"] }),
+        );
+        let other = declared(
+            json!({ "subnet-ids": ["b", "a"], "security-group-ids": ["c"], "layers": ["e", "d"] }),
+        );
+        assert_eq!(
+            one.changes(&other).iter().map(|change| change.setting).collect::<Vec<_>>(),
+            ["layers"]
+        );
     }
 
     #[test]
@@ -387,7 +468,8 @@ pub(super) mod tests {
         assert!(changes(&nowhere).is_empty());
         assert!(nowhere.changes(&declared(json!({}))).is_empty());
         let kept = declared(json!({ "log-format": "JSON" }));
-        let logging = Configuration { log_group: None, ..kept }.logging(Some(&declared(json!({})))).unwrap();
+        let logging =
+            Configuration { log_group: None, ..kept }.logging(Some(&declared(json!({})))).unwrap();
         assert_eq!(logging.log_group(), Some("quakes"));
     }
 
@@ -399,8 +481,14 @@ pub(super) mod tests {
 
     #[test]
     fn only_what_someone_else_set_is_not_between() {
-        let (before, after) = (declared(json!({ "memory": 128 })), declared(json!({ "memory": 256, "timeout": 5 })));
-        for ours in [&before, &after, &declared(json!({ "memory": 256 })), &declared(json!({ "timeout": 5 }))] {
+        let (before, after) =
+            (declared(json!({ "memory": 128 })), declared(json!({ "memory": 256, "timeout": 5 })));
+        for ours in [
+            &before,
+            &after,
+            &declared(json!({ "memory": 256 })),
+            &declared(json!({ "timeout": 5 })),
+        ] {
             assert!(ours.is_between(&before, &after), "{ours:?}");
         }
         assert!(!declared(json!({ "memory": 512 })).is_between(&before, &after));

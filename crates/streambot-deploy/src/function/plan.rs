@@ -1,4 +1,5 @@
-//! What a function needs to become what it should be, decided from what it is: values in, a plan out, no calls.
+//! What a function needs to become what it should be, decided from what it is: values in, a plan
+//! out, no calls.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,8 @@ pub(crate) enum Plan {
     Update {
         /// Settings to change; none leaves the configuration alone.
         configuration: Vec<Change>,
-        /// Whether Lambda could not carry out the last change, or bring the function up: then the code is sent again.
+        /// Whether Lambda could not carry out the last change, or bring the function up: then the
+        /// code is sent again.
         again: bool,
         /// Whether the code or its processor differs and is to be uploaded.
         code: bool,
@@ -62,7 +64,10 @@ pub(crate) enum Plan {
 impl Plan {
     /// Whether code is sent to Lambda.
     pub(crate) fn uploads(&self) -> bool {
-        matches!(self, Self::Create | Self::Update { code: true, .. } | Self::Update { again: true, .. })
+        matches!(
+            self,
+            Self::Create | Self::Update { code: true, .. } | Self::Update { again: true, .. }
+        )
     }
 
     /// Whether the function is as it should be.
@@ -83,19 +88,26 @@ impl Plan {
         let name = desired.name;
         let sha256 = &desired.bundle.code_sha256;
         let before = current.and_then(|current| current.latest.code_sha256()).unwrap_or("(none)");
-        let upload = format!("upload code, sha-256: {before} → {sha256} ({} bytes)", desired.bundle.zip.len());
+        let upload = format!(
+            "upload code, sha-256: {before} → {sha256} ({} bytes)",
+            desired.bundle.zip.len()
+        );
         let publish = format!("publish a version of `{name}` and move alias `{ALIAS}` to it");
         match self {
             Self::Create => vec![format!("create function `{name}`"), upload, publish],
-            Self::Update { configuration, again, code, tags, publish: publishes, end_canary } => configuration
-                .iter()
-                .map(|change| format!("change function `{name}`, {change}"))
-                .chain(again.then(|| format!("send the code of `{name}` again, which Lambda could not bring up")))
-                .chain(tags.keys().map(|tag| format!("set tag `{tag}` of `{name}`")))
-                .chain(code.then_some(upload))
-                .chain(publishes.then_some(publish))
-                .chain(end_canary.then(|| format!("end the canary of alias `{ALIAS}`")))
-                .collect(),
+            Self::Update { configuration, again, code, tags, publish: publishes, end_canary } => {
+                configuration
+                    .iter()
+                    .map(|change| format!("change function `{name}`, {change}"))
+                    .chain(again.then(|| {
+                        format!("send the code of `{name}` again, which Lambda could not bring up")
+                    }))
+                    .chain(tags.keys().map(|tag| format!("set tag `{tag}` of `{name}`")))
+                    .chain(code.then_some(upload))
+                    .chain(publishes.then_some(publish))
+                    .chain(end_canary.then(|| format!("end the canary of alias `{ALIAS}`")))
+                    .collect()
+            }
         }
     }
 }
@@ -108,30 +120,34 @@ pub(crate) fn plan(current: Option<&Current>, desired: &Desired<'_>) -> Plan {
     let again = current.latest.state() == Some(&State::Failed)
         || current.latest.last_update_status() == Some(&LastUpdateStatus::Failed);
     let is_right = |version: &Option<FunctionConfiguration>| {
-        version.as_ref().is_some_and(|version| is_published(version) && is_declared(version, desired))
+        version
+            .as_ref()
+            .is_some_and(|version| is_published(version) && is_declared(version, desired))
     };
     let changes = !configuration.is_empty() || code || again;
     let published = current.alias.is_some() && is_right(&current.published);
     let candidate = is_right(&current.candidate);
-    let tags = desired
-        .tags
-        .iter()
-        .filter(|(key, value)| current.tags.as_ref().is_some_and(|tags| tags.get(*key) != Some(*value)));
+    let tags = desired.tags.iter().filter(|(key, value)| {
+        current.tags.as_ref().is_some_and(|tags| tags.get(*key) != Some(*value))
+    });
     Plan::Update {
         configuration,
         again,
         code,
         tags: tags.map(|(key, value)| (key.clone(), value.clone())).collect(),
         publish: changes || !(published || candidate),
-        end_canary: !changes && published && current.alias.as_ref().is_some_and(|alias| alias.canary.is_some()),
+        end_canary: !changes
+            && published
+            && current.alias.as_ref().is_some_and(|alias| alias.canary.is_some()),
     }
 }
 
-/// Whether what a function has become since it was read is this deploy's own doing, or nobody's: a call whose answer was lost may have
-/// been carried out.
+/// Whether what a function has become since it was read is this deploy's own doing, or nobody's: a
+/// call whose answer was lost may have been carried out.
 pub(super) fn is_ours(before: Option<&Current>, now: &Current, desired: &Desired<'_>) -> bool {
     // An alias that someone else moved, such as by a roll-back, is not moved on.
-    let version = |of: &Current| of.alias.as_ref().map(|alias| (alias.version.clone(), alias.canary.clone()));
+    let version =
+        |of: &Current| of.alias.as_ref().map(|alias| (alias.version.clone(), alias.canary.clone()));
     let is_declared_version = |function: &Option<FunctionConfiguration>| {
         function.as_ref().is_some_and(|function| is_declared(function, desired))
     };
@@ -147,7 +163,8 @@ pub(super) fn is_ours(before: Option<&Current>, now: &Current, desired: &Desired
         Some(before) => {
             let same_code = now.latest.code_sha256() == before.latest.code_sha256();
             let (was, is) = (Configuration::told(&before.latest), Configuration::told(&now.latest));
-            (same_code || !code_differs(&now.latest, desired)) && is.is_between(&was, &desired.configuration)
+            (same_code || !code_differs(&now.latest, desired))
+                && is.is_between(&was, &desired.configuration)
         }
     }
 }
@@ -158,7 +175,8 @@ fn is_published(function: &FunctionConfiguration) -> bool {
 }
 
 fn is_declared(function: &FunctionConfiguration, desired: &Desired<'_>) -> bool {
-    !code_differs(function, desired) && Configuration::told(function).changes(&desired.configuration).is_empty()
+    !code_differs(function, desired)
+        && Configuration::told(function).changes(&desired.configuration).is_empty()
 }
 
 fn code_differs(current: &FunctionConfiguration, desired: &Desired<'_>) -> bool {
@@ -191,7 +209,10 @@ mod tests {
         }
     }
 
-    fn current(latest: FunctionConfigurationBuilder, published: Option<FunctionConfigurationBuilder>) -> Current {
+    fn current(
+        latest: FunctionConfigurationBuilder,
+        published: Option<FunctionConfigurationBuilder>,
+    ) -> Current {
         Current {
             latest: latest.build(),
             tags: Some(BTreeMap::from([
@@ -209,7 +230,10 @@ mod tests {
         }
     }
 
-    fn under_canary(published: FunctionConfigurationBuilder, candidate: FunctionConfigurationBuilder) -> Current {
+    fn under_canary(
+        published: FunctionConfigurationBuilder,
+        candidate: FunctionConfigurationBuilder,
+    ) -> Current {
         let mut current = current(right(), Some(published));
         if let Some(alias) = &mut current.alias {
             alias.canary = Some(Weighted { version: "2".to_owned(), weight: 0.1 });
@@ -240,7 +264,11 @@ mod tests {
         assert_eq!(plan(None, &desired), Plan::Create);
         assert_eq!(
             Plan::Create.steps(None, &desired),
-            ["create function `quakes-staging`", "upload code, sha-256: (none) → code (7 bytes)", PUBLISH]
+            [
+                "create function `quakes-staging`",
+                "upload code, sha-256: (none) → code (7 bytes)",
+                PUBLISH
+            ]
         );
     }
 
@@ -259,7 +287,8 @@ mod tests {
             words(&current(right().code_sha256("other"), Some(right()))),
             ["upload code, sha-256: other → code (7 bytes)", PUBLISH]
         );
-        let other = current(right().set_architectures(Some(vec![Architecture::Arm64])), Some(right()));
+        let other =
+            current(right().set_architectures(Some(vec![Architecture::Arm64])), Some(right()));
         assert_eq!(words(&other).len(), 2);
     }
 
@@ -273,7 +302,9 @@ mod tests {
     #[test]
     fn what_lambda_could_not_bring_up_is_sent_again() {
         let again = "send the code of `quakes-staging` again, which Lambda could not bring up";
-        for failed in [right().state(State::Failed), right().last_update_status(LastUpdateStatus::Failed)] {
+        for failed in
+            [right().state(State::Failed), right().last_update_status(LastUpdateStatus::Failed)]
+        {
             assert_eq!(words(&current(failed, Some(right()))), [again, PUBLISH]);
         }
     }
@@ -290,7 +321,10 @@ mod tests {
     #[test]
     fn a_canary_of_what_is_declared_goes_on_and_one_of_anything_else_ends() {
         assert!(words(&under_canary(right().timeout(3), right())).is_empty());
-        assert_eq!(words(&under_canary(right(), right().timeout(3))), ["end the canary of alias `current`"]);
+        assert_eq!(
+            words(&under_canary(right(), right().timeout(3))),
+            ["end the canary of alias `current`"]
+        );
         assert_eq!(words(&under_canary(right().timeout(4), right().timeout(3))), [PUBLISH]);
     }
 
@@ -300,12 +334,18 @@ mod tests {
         let desired = desired(&bundle);
         let before = current(right().memory_size(256).code_sha256("old"), Some(right()));
         let now = |latest: FunctionConfigurationBuilder| current(latest, Some(right()));
-        for ours in
-            [right().memory_size(256).code_sha256("old").revision_id("other"), right().code_sha256("old"), right()]
-        {
+        for ours in [
+            right().memory_size(256).code_sha256("old").revision_id("other"),
+            right().code_sha256("old"),
+            right(),
+        ] {
             assert!(is_ours(Some(&before), &now(ours), &desired));
         }
-        for others in [right().memory_size(512).code_sha256("old"), right().code_sha256("theirs"), right().timeout(3)] {
+        for others in [
+            right().memory_size(512).code_sha256("old"),
+            right().code_sha256("theirs"),
+            right().timeout(3),
+        ] {
             assert!(!is_ours(Some(&before), &now(others), &desired));
         }
         let moved = |version: &str, published: FunctionConfigurationBuilder| {
@@ -313,7 +353,10 @@ mod tests {
             moved.alias.iter_mut().for_each(|alias| alias.version = version.to_owned());
             moved
         };
-        assert!(!is_ours(Some(&before), &moved("0", right().timeout(3)), &desired), "someone rolled back");
+        assert!(
+            !is_ours(Some(&before), &moved("0", right().timeout(3)), &desired),
+            "someone rolled back"
+        );
         assert!(is_ours(Some(&before), &moved("2", right()), &desired), "an answer was lost");
         assert!(is_ours(None, &now(right()), &desired));
         assert!(!is_ours(None, &now(right().code_sha256("theirs")), &desired));

@@ -1,5 +1,5 @@
-//! The settings of the function and its bundle, as flags and manifest keys give them. It refuses to know what the function is and how
-//! it is changed.
+//! The settings of the function and its bundle, as flags and manifest keys give them. It refuses to
+//! know what the function is and how it is changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::settings::{Bounded, Pair, pairs};
 
-/// The settings of the function and its bundle, each one optional: the method of the same name applies the default.
+/// The settings of the function and its bundle, each one optional: the method of the same name
+/// applies the default.
 ///
-/// Names, units and ranges are those of <https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html>.
+/// Names, units and ranges are those of
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html>.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct FunctionSettings {
@@ -53,7 +55,8 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ephemeral_storage: Option<Bounded<512, 10_240>>,
 
-    /// Variable of the function's environment, beside what is in .env; no secrets. Repeat it for more
+    /// Variable of the function's environment, beside what is in .env; no secrets. Repeat it for
+    /// more
     #[arg(long = "environment-variable", value_name = "KEY=VALUE")]
     #[serde(skip_serializing_if = "Option::is_none", with = "pairs")]
     pub(crate) environment_variables: Option<Vec<Pair>>,
@@ -68,7 +71,8 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) layers: Option<Vec<String>>,
 
-    /// Subnet of a VPC the function reaches; `Streambot::vpc` in the stack's template gives the right to. Repeat it for more [default: no VPC]
+    /// Subnet of a VPC the function reaches; `Streambot::vpc` in the stack's template gives the
+    /// right to. Repeat it for more [default: no VPC]
     #[arg(long = "subnet-id", value_name = "ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subnet_ids: Option<Vec<String>>,
@@ -83,7 +87,8 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ipv6_allowed_for_dual_stack: Option<bool>,
 
-    /// Whether X-Ray traces invocations; `Streambot::tracing` in the stack's template gives the right to [default: PassThrough]
+    /// Whether X-Ray traces invocations; `Streambot::tracing` in the stack's template gives the
+    /// right to [default: PassThrough]
     #[arg(long, value_name = "MODE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tracing: Option<Tracing>,
@@ -93,7 +98,8 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// Lowest level of the function's own lines that is kept, with the log format JSON [default: INFO]
+    /// Lowest level of the function's own lines that is kept, with the log format JSON [default:
+    /// INFO]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) application_log_level: Option<ApplicationLogLevel>,
@@ -108,7 +114,8 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_group: Option<String>,
 
-    /// Days that a log group which is not the stack's keeps its events, as CloudWatch Logs allows, 0 for ever [default: left alone]
+    /// Days that a log group which is not the stack's keeps its events, as CloudWatch Logs allows,
+    /// 0 for ever [default: left alone]
     #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_retention_days: Option<Bounded<0, 3653>>,
@@ -118,7 +125,8 @@ pub(crate) struct FunctionSettings {
     #[serde(skip_serializing_if = "Option::is_none", with = "pairs")]
     pub(crate) tags: Option<Vec<Pair>>,
 
-    /// Versions of the function to keep, the newest, 1 to 1000; what an alias names stays [default: 10]
+    /// Versions of the function to keep, the newest, 1 to 1000; what an alias names stays [default:
+    /// 10]
     #[arg(long, value_name = "VERSIONS", allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keep_versions: Option<Bounded<1, 1000>>,
@@ -177,8 +185,10 @@ impl FunctionSettings {
     pub(crate) fn check(&self) -> Result<()> {
         let json = self.log_format == Some(LogFormat::Json);
         if !json && (self.application_log_level.is_some() || self.system_log_level.is_some()) {
-            return Err(Error::usage("application-log-level and system-log-level are only read with log-format JSON")
-                .hint("set log-format to JSON, or leave the levels out"));
+            return Err(Error::usage(
+                "application-log-level and system-log-level are only read with log-format JSON",
+            )
+            .hint("set log-format to JSON, or leave the levels out"));
         }
         let given = |ids: &Option<Vec<String>>| ids.as_ref().is_some_and(|ids| !ids.is_empty());
         if given(&self.subnet_ids) != given(&self.security_group_ids) {
@@ -297,13 +307,18 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.report().contains(said), "{}", error.report());
         }
-        settings(json!({ "log-format": "JSON", "application-log-level": "DEBUG" })).check().unwrap();
-        settings(json!({ "subnet-ids": ["subnet-1"], "security-group-ids": ["sg-1"] })).check().unwrap();
+        settings(json!({ "log-format": "JSON", "application-log-level": "DEBUG" }))
+            .check()
+            .unwrap();
+        settings(json!({ "subnet-ids": ["subnet-1"], "security-group-ids": ["sg-1"] }))
+            .check()
+            .unwrap();
     }
 
     #[test]
     fn a_map_is_a_table_in_the_manifest() {
-        let given = settings(json!({ "environment-variables": { "B": "2", "A": "a=b" }, "tags": {} }));
+        let given =
+            settings(json!({ "environment-variables": { "B": "2", "A": "a=b" }, "tags": {} }));
         assert_eq!(
             given.environment_variables(),
             BTreeMap::from([("A".into(), "a=b".into()), ("B".into(), "2".into())])
@@ -312,7 +327,8 @@ mod tests {
             serde_json::to_value(&given).unwrap(),
             json!({ "environment-variables": { "A": "a=b", "B": "2" }, "tags": {} })
         );
-        let error = serde_json::from_value::<FunctionSettings>(json!({ "tags": { "a": 1 } })).unwrap_err();
+        let error =
+            serde_json::from_value::<FunctionSettings>(json!({ "tags": { "a": 1 } })).unwrap_err();
         assert!(error.to_string().contains("expected a string"), "{error}");
     }
 }

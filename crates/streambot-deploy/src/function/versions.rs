@@ -1,4 +1,5 @@
-//! Old versions of a function: which of them are too many, and their removal. What an alias names is never removed.
+//! Old versions of a function: which of them are too many, and their removal. What an alias names
+//! is never removed.
 
 use std::collections::BTreeSet;
 
@@ -14,20 +15,27 @@ use crate::progress;
 /// # Errors
 /// Failed where Lambda does not answer or refuses.
 pub(crate) async fn list(client: &Client, function: &str) -> Result<Vec<u64>> {
-    let pages = client.list_versions_by_function().function_name(function).into_paginator().items().send();
+    let pages =
+        client.list_versions_by_function().function_name(function).into_paginator().items().send();
     let versions: Vec<FunctionConfiguration> = match pages.collect::<Result<_, _>>().await {
         Ok(versions) => versions,
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
             Vec::new()
         }
         Err(error) => return Err(failed(format!("listing the versions of `{function}`"), error)),
     };
-    let mut numbers: Vec<u64> = versions.iter().filter_map(|version| version.version()?.parse().ok()).collect();
+    let mut numbers: Vec<u64> =
+        versions.iter().filter_map(|version| version.version()?.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
-/// Removes the oldest versions until `keep` are left. What cannot be removed is told, and no reason to fail: the deploy is done.
+/// Removes the oldest versions until `keep` are left. What cannot be removed is told, and no reason
+/// to fail: the deploy is done.
 pub(crate) async fn prune(aws: &Aws, function: &str, keep: usize) {
     if let Err(error) = try_to_prune(aws, function, keep).await {
         progress::warn(format!("old versions of `{function}` are left: {}", error.report()));
@@ -47,12 +55,18 @@ async fn try_to_prune(aws: &Aws, function: &str, keep: usize) -> Result<()> {
         .map_err(|error| failed(format!("listing the aliases of `{function}`"), error))?;
     for version in superfluous(&versions, &named(&aliases), keep) {
         progress::say(format!("removing version {version} of `{function}`"));
-        let request = client.delete_function().function_name(function).qualifier(version.to_string());
+        let request =
+            client.delete_function().function_name(function).qualifier(version.to_string());
         match request.send().await {
             Ok(_) => {}
             // An attempt whose answer was lost has removed it.
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {}
-            Err(error) => return Err(failed(format!("removing version {version} of `{function}`"), error)),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) => {}
+            Err(error) => {
+                return Err(failed(format!("removing version {version} of `{function}`"), error));
+            }
         }
     }
     Ok(())
@@ -61,11 +75,13 @@ async fn try_to_prune(aws: &Aws, function: &str, keep: usize) -> Result<()> {
 /// Every version that an alias names or sends a share to.
 fn named(aliases: &[AliasConfiguration]) -> BTreeSet<u64> {
     let shares = |alias: &AliasConfiguration| {
-        let weights = alias.routing_config().and_then(|routing| routing.additional_version_weights());
+        let weights =
+            alias.routing_config().and_then(|routing| routing.additional_version_weights());
         weights.into_iter().flat_map(|weights| weights.keys().cloned()).collect::<Vec<_>>()
     };
-    let all =
-        aliases.iter().flat_map(|alias| alias.function_version().map(str::to_owned).into_iter().chain(shares(alias)));
+    let all = aliases.iter().flat_map(|alias| {
+        alias.function_version().map(str::to_owned).into_iter().chain(shares(alias))
+    });
     all.filter_map(|version| version.parse().ok()).collect()
 }
 
@@ -91,9 +107,13 @@ mod tests {
     #[test]
     fn a_canary_names_its_version_too() {
         let alias = |version: &str, routing| {
-            AliasConfiguration::builder().function_version(version).set_routing_config(routing).build()
+            AliasConfiguration::builder()
+                .function_version(version)
+                .set_routing_config(routing)
+                .build()
         };
-        let canary = AliasRoutingConfiguration::builder().additional_version_weights("7", 0.1).build();
+        let canary =
+            AliasRoutingConfiguration::builder().additional_version_weights("7", 0.1).build();
         assert_eq!(
             named(&[alias("3", None), alias("5", Some(canary)), alias("$LATEST", None)]),
             BTreeSet::from([3, 5, 7])

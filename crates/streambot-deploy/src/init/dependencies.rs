@@ -1,4 +1,5 @@
-//! Where a new service's dependencies on Streambot come from: the registry, or a checkout. It refuses to know what depends on them.
+//! Where a new service's dependencies on Streambot come from: the registry, or a checkout. It
+//! refuses to know what depends on them.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,9 @@ impl Dependencies {
     pub(super) fn find(asked: Option<Option<&Path>>, here: &Path) -> Result<Self> {
         let checkout = match asked {
             None => return Ok(Self::Registry),
-            Some(None) => here.ancestors().find(|folder| is_checkout(folder)).map(Path::to_path_buf),
+            Some(None) => {
+                here.ancestors().find(|folder| is_checkout(folder)).map(Path::to_path_buf)
+            }
             Some(Some(path)) => path.canonicalize().ok().filter(|folder| is_checkout(folder)),
         };
         checkout.map(Self::Checkout).ok_or_else(|| {
@@ -30,7 +33,8 @@ impl Dependencies {
                 Some(_) => format!("{place} is no checkout of Streambot"),
                 None => format!("{place} is in no checkout of Streambot"),
             };
-            Error::usage(message).hint("give the folder that has Streambot's crates/: --path-dependencies=PATH")
+            Error::usage(message)
+                .hint("give the folder that has Streambot's crates/: --path-dependencies=PATH")
         })
     }
 
@@ -40,7 +44,11 @@ impl Dependencies {
     /// Bad usage where the path is no text.
     pub(super) fn requirement(&self, name: &str, folder: &Path) -> Result<String> {
         match self.path(name, folder)? {
-            None => Ok(format!("\"{}.{}\"", env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"))),
+            None => Ok(format!(
+                "\"{}.{}\"",
+                env!("CARGO_PKG_VERSION_MAJOR"),
+                env!("CARGO_PKG_VERSION_MINOR")
+            )),
             Some(path) => Ok(format!("{{ path = {} }}", quoted(&path))),
         }
     }
@@ -72,7 +80,9 @@ impl Dependencies {
     fn path(&self, name: &str, folder: &Path) -> Result<Option<String>> {
         match self {
             Self::Registry => Ok(None),
-            Self::Checkout(checkout) => text(&relative(folder, &checkout.join("crates").join(name))).map(Some),
+            Self::Checkout(checkout) => {
+                text(&relative(folder, &checkout.join("crates").join(name))).map(Some)
+            }
         }
     }
 }
@@ -87,9 +97,9 @@ pub(super) fn quoted(text: &str) -> String {
 /// # Errors
 /// Bad usage where it is none.
 pub(super) fn text(path: &Path) -> Result<String> {
-    path.to_str()
-        .map(str::to_owned)
-        .ok_or_else(|| Error::usage(format!("{} is not UTF-8, which Cargo.toml needs", path.display())))
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Error::usage(format!("{} is not UTF-8, which Cargo.toml needs", path.display()))
+    })
 }
 
 fn is_checkout(folder: &Path) -> bool {
@@ -100,9 +110,11 @@ fn is_checkout(folder: &Path) -> bool {
 
 /// The way from one absolute folder to another.
 fn relative(from: &Path, to: &Path) -> PathBuf {
-    let common = from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
+    let common =
+        from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
     let up = from.components().skip(common).map(|_| Path::new(".."));
-    up.chain(to.components().skip(common).map(|component| Path::new(component.as_os_str()))).collect()
+    up.chain(to.components().skip(common).map(|component| Path::new(component.as_os_str())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -113,7 +125,10 @@ mod tests {
     #[test]
     fn crates_of_the_registry_have_this_version() {
         let dependencies = Dependencies::find(None, Path::new("/")).unwrap();
-        assert_eq!(dependencies.requirement("streambot-runtime", Path::new("/quakes")).unwrap(), "\"0.1\"");
+        assert_eq!(
+            dependencies.requirement("streambot-runtime", Path::new("/quakes")).unwrap(),
+            "\"0.1\""
+        );
     }
 
     #[test]
@@ -133,7 +148,10 @@ mod tests {
     fn a_checkout_is_found_around_a_folder_of_it_and_nowhere_else() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
         let inside = checkout.join("example/src");
-        assert_eq!(Dependencies::find(Some(None), &inside).unwrap(), Dependencies::Checkout(checkout.clone()));
+        assert_eq!(
+            Dependencies::find(Some(None), &inside).unwrap(),
+            Dependencies::Checkout(checkout.clone())
+        );
         assert_eq!(
             Dependencies::find(Some(Some(&checkout)), Path::new("/")).unwrap(),
             Dependencies::Checkout(checkout)

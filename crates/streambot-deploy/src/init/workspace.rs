@@ -1,4 +1,5 @@
-//! The Cargo workspace that a new service is in, and its list of members. It refuses to know what a service is.
+//! The Cargo workspace that a new service is in, and its list of members. It refuses to know what a
+//! service is.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,17 +23,23 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// The nearest workspace above `folder`, of those that do not exclude it: the one Cargo would find.
+    /// The nearest workspace above `folder`, of those that do not exclude it: the one Cargo would
+    /// find.
     ///
     /// # Errors
-    /// Failed where a manifest cannot be read; bad usage where it is no TOML or lists its members otherwise than Cargo reads them.
+    /// Failed where a manifest cannot be read; bad usage where it is no TOML or lists its members
+    /// otherwise than Cargo reads them.
     pub(super) fn around(folder: &Path) -> Result<Option<Self>> {
         for root in folder.ancestors().skip(1) {
             let manifest = root.join("Cargo.toml");
             let contents = match std::fs::read_to_string(&manifest) {
                 Ok(contents) => contents,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::failed(format!("reading {}", manifest.display())).because(error)),
+                Err(error) => {
+                    return Err(
+                        Error::failed(format!("reading {}", manifest.display())).because(error)
+                    );
+                }
             };
             let member = text(folder.strip_prefix(root).unwrap_or(folder))?;
             if let Some(workspace) = read(manifest, &contents, member)? {
@@ -57,7 +64,9 @@ impl Workspace {
             file.persist(&manifest)?;
             Ok(())
         };
-        replace().map_err(|error| Error::failed(format!("writing {}", self.manifest.display())).because(error))
+        replace().map_err(|error| {
+            Error::failed(format!("writing {}", self.manifest.display())).because(error)
+        })
     }
 
     /// Whether one of its packages has this name: two of a name are what Cargo refuses.
@@ -67,7 +76,8 @@ impl Workspace {
     pub(super) fn has_package(&self, name: &str) -> Result<bool> {
         let metadata = MetadataCommand::new().manifest_path(&self.manifest).no_deps().exec();
         let metadata = metadata.map_err(|error| {
-            Error::usage(format!("reading the workspace of {}", self.manifest.display())).because(error)
+            Error::usage(format!("reading the workspace of {}", self.manifest.display()))
+                .because(error)
         })?;
         Ok(metadata.packages.iter().any(|package| package.name.as_str() == name))
     }
@@ -86,17 +96,22 @@ impl Workspace {
 
 /// Reads a manifest; nothing where it has no workspace, or one that excludes the member.
 fn read(manifest: PathBuf, contents: &str, member: String) -> Result<Option<Workspace>> {
-    let wrong = |why: &str| Error::usage(format!("reading the workspace of {}", manifest.display())).because(why);
+    let wrong = |why: &str| {
+        Error::usage(format!("reading the workspace of {}", manifest.display())).because(why)
+    };
     let mut document: DocumentMut =
         contents.parse().map_err(|error: toml_edit::TomlError| wrong(&error.to_string()))?;
     let release = document.get("profile").and_then(|profile| profile.get("release"));
     let unwinds = release.and_then(|release| release.get("panic")?.as_str()) == Some("unwind");
 
     let Some(workspace) = document.get_mut("workspace") else { return Ok(None) };
-    let workspace = workspace.as_table_like_mut().ok_or_else(|| wrong("`workspace` is no table"))?;
+    let workspace =
+        workspace.as_table_like_mut().ok_or_else(|| wrong("`workspace` is no table"))?;
     let starts_with = |path: &String| Path::new(&member).starts_with(path.trim_start_matches("./"));
     let members = list(workspace, "members").map_err(wrong)?;
-    if list(workspace, "exclude").map_err(wrong)?.iter().any(starts_with) && !members.iter().any(starts_with) {
+    if list(workspace, "exclude").map_err(wrong)?.iter().any(starts_with)
+        && !members.iter().any(starts_with)
+    {
         return Ok(None);
     }
     let is_member = members.iter().any(|pattern| matches(pattern, &member));
@@ -111,7 +126,10 @@ fn read(manifest: PathBuf, contents: &str, member: String) -> Result<Option<Work
 fn list(workspace: &dyn TableLike, key: &str) -> Result<Vec<String>, &'static str> {
     let Some(item) = workspace.get(key) else { return Ok(Vec::new()) };
     let array = item.as_array().ok_or("`members` and `exclude` are arrays")?;
-    array.iter().map(|value| value.as_str().map(str::to_owned).ok_or("members are strings")).collect()
+    array
+        .iter()
+        .map(|value| value.as_str().map(str::to_owned).ok_or("members are strings"))
+        .collect()
 }
 
 /// As Cargo matches members.
@@ -123,7 +141,9 @@ fn matches(pattern: &str, member: &str) -> bool {
 
 /// Adds a member as the last one stands: on a line of its own, or on the same.
 fn push(members: &mut Array, member: &str) {
-    let text = |raw: Option<&toml_edit::RawString>| raw.and_then(|raw| raw.as_str()).unwrap_or_default().to_owned();
+    let text = |raw: Option<&toml_edit::RawString>| {
+        raw.and_then(|raw| raw.as_str()).unwrap_or_default().to_owned()
+    };
     let (has_comma, trailing) = (members.trailing_comma(), text(Some(members.trailing())));
     let last = members.len().checked_sub(1).and_then(|last| members.get_mut(last));
     let Some(last) = last else { return members.push(member) };
@@ -186,11 +206,13 @@ mod tests {
     #[test]
     fn a_pattern_that_takes_it_in_is_enough() {
         for members in ["services/*", "services/quakes", "./services/quakes/", "*/q*", "**"] {
-            let workspace = workspace(&format!("[workspace]\nmembers = [\"{members}\"]\n")).unwrap();
+            let workspace =
+                workspace(&format!("[workspace]\nmembers = [\"{members}\"]\n")).unwrap();
             assert_eq!(workspace.edited, None, "{members}");
         }
         for members in ["*", "services", "services/quake", "services/*/*"] {
-            let workspace = workspace(&format!("[workspace]\nmembers = [\"{members}\"]\n")).unwrap();
+            let workspace =
+                workspace(&format!("[workspace]\nmembers = [\"{members}\"]\n")).unwrap();
             assert!(workspace.edited.is_some(), "{members}");
         }
     }
@@ -198,8 +220,14 @@ mod tests {
     #[test]
     fn a_package_or_a_workspace_that_excludes_it_is_none_of_its() {
         assert!(workspace("[package]\nname = \"a\"\n").is_none());
-        assert!(workspace("[workspace]\nmembers = [\"crates/*\"]\nexclude = [\"services\"]\n").is_none());
-        assert!(workspace("[workspace]\nmembers = [\"services/quakes\"]\nexclude = [\"services\"]\n").is_some());
+        assert!(
+            workspace("[workspace]\nmembers = [\"crates/*\"]\nexclude = [\"services\"]\n")
+                .is_none()
+        );
+        assert!(
+            workspace("[workspace]\nmembers = [\"services/quakes\"]\nexclude = [\"services\"]\n")
+                .is_some()
+        );
     }
 
     #[test]
@@ -212,7 +240,12 @@ mod tests {
 
     #[test]
     fn a_manifest_that_cargo_would_not_read_is_bad_usage() {
-        for contents in ["[workspace", "workspace = 1", "[workspace]\nmembers = \"a\"", "[workspace]\nmembers = [1]"] {
+        for contents in [
+            "[workspace",
+            "workspace = 1",
+            "[workspace]\nmembers = \"a\"",
+            "[workspace]\nmembers = [1]",
+        ] {
             let error = read("/work/Cargo.toml".into(), contents, "quakes".to_owned()).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{contents}");
         }

@@ -1,5 +1,5 @@
-//! Packs records as the Kinesis Producer Library does: many small ones into one record of the stream. It knows the format and
-//! refuses to know which records are packed together.
+//! Packs records as the Kinesis Producer Library does: many small ones into one record of the
+//! stream. It knows the format and refuses to know which records are packed together.
 //!
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 

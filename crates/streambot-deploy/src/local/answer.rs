@@ -1,5 +1,5 @@
-//! What a function's answer means for the records it was sent. This is the one place that knows it; it does not know what is
-//! done about it (`poller.rs`) nor how the answer came (`runtime_api.rs`).
+//! What a function's answer means for the records it was sent. This is the one place that knows it;
+//! it does not know what is done about it (`poller.rs`) nor how the answer came (`runtime_api.rs`).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,12 +22,13 @@ pub(crate) enum Answer {
 impl Answer {
     /// Reads the body a function answered with.
     ///
-    /// `report_batch_item_failures` is the mapping's `FunctionResponseTypes=["ReportBatchItemFailures"]`: without it Lambda
-    /// does not look at the answer, and a reported failure is lost.
+    /// `report_batch_item_failures` is the mapping's
+    /// `FunctionResponseTypes=["ReportBatchItemFailures"]`: without it Lambda does not look at the
+    /// answer, and a reported failure is lost.
     ///
-    /// The rules are those of "Reporting batch item failures" in the Lambda guide, with the cases it is silent about as
-    /// recorded on AWS. Not documented for Kinesis, so taken from the guide's page on SQS: a body that is not JSON, or not
-    /// of this shape, fails the whole batch.
+    /// The rules are those of "Reporting batch item failures" in the Lambda guide, with the cases
+    /// it is silent about as recorded on AWS. Not documented for Kinesis, so taken from the guide's
+    /// page on SQS: a body that is not JSON, or not of this shape, fails the whole batch.
     pub(crate) fn read(body: &[u8], batch: &Batch, report_batch_item_failures: bool) -> Answer {
         if !report_batch_item_failures || body.trim_ascii().is_empty() {
             return Answer::AllDone;
@@ -43,20 +44,29 @@ impl Answer {
             Value::Object(mut fields) => match fields.remove("batchItemFailures") {
                 None | Some(Value::Null) => Answer::AllDone,
                 Some(Value::Array(failures)) => lowest_failure(&failures, batch),
-                Some(other) => Answer::Refused(format!("batchItemFailures is not a list: {}", excerpt(&other))),
+                Some(other) => {
+                    Answer::Refused(format!("batchItemFailures is not a list: {}", excerpt(&other)))
+                }
             },
-            other => {
-                Answer::Refused(format!("the answer is not an object with batchItemFailures: {}", excerpt(&other)))
-            }
+            other => Answer::Refused(format!(
+                "the answer is not an object with batchItemFailures: {}",
+                excerpt(&other)
+            )),
         }
     }
 }
 
-/// Reads the body a function answered an event of a tumbling window with: the state besides what it says of the batch.
+/// Reads the body a function answered an event of a tumbling window with: the state besides what it
+/// says of the batch.
 ///
 /// "If the response does not contain a state property, Lambda considers this a failed invocation":
-/// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>. A `null` state is taken for none.
-pub(crate) fn read_windowed(body: &[u8], batch: &Batch, report_batch_item_failures: bool) -> (Answer, Option<State>) {
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>. A `null` state is
+/// taken for none.
+pub(crate) fn read_windowed(
+    body: &[u8],
+    batch: &Batch,
+    report_batch_item_failures: bool,
+) -> (Answer, Option<State>) {
     #[derive(Deserialize)]
     struct Windowed<'a> {
         #[serde(borrow)]
@@ -70,7 +80,8 @@ pub(crate) fn read_windowed(body: &[u8], batch: &Batch, report_batch_item_failur
     }
 }
 
-/// The checkpoint is the lowest sequence number named; one item that names no record of the batch spoils the answer.
+/// The checkpoint is the lowest sequence number named; one item that names no record of the batch
+/// spoils the answer.
 fn lowest_failure(failures: &[Value], batch: &Batch) -> Answer {
     let mut lowest = None;
     for failure in failures {
@@ -111,7 +122,15 @@ mod tests {
 
     #[test]
     fn answers_that_say_all_is_done() {
-        for body in ["", "null", r#""""#, "[]", "{}", r#"{"batchItemFailures":null}"#, r#"{"batchItemFailures":[]}"#] {
+        for body in [
+            "",
+            "null",
+            r#""""#,
+            "[]",
+            "{}",
+            r#"{"batchItemFailures":null}"#,
+            r#"{"batchItemFailures":[]}"#,
+        ] {
             assert_eq!(read(body), Answer::AllDone, "{body}");
         }
         assert_eq!(read(r#"{"statusCode":200}"#), Answer::AllDone);
@@ -119,10 +138,16 @@ mod tests {
 
     #[test]
     fn the_lowest_sequence_number_named_is_the_checkpoint() {
-        assert_eq!(read(r#"{"batchItemFailures":[{"itemIdentifier":"10"}]}"#), Answer::FailedFrom(2));
-        let out_of_order =
-            r#"{"batchItemFailures":[{"itemIdentifier":"11"},{"itemIdentifier":"9"},{"itemIdentifier":"10"}]}"#;
-        assert_eq!(read(out_of_order), Answer::FailedFrom(1), "9 is lower than 10, though not as text");
+        assert_eq!(
+            read(r#"{"batchItemFailures":[{"itemIdentifier":"10"}]}"#),
+            Answer::FailedFrom(2)
+        );
+        let out_of_order = r#"{"batchItemFailures":[{"itemIdentifier":"11"},{"itemIdentifier":"9"},{"itemIdentifier":"10"}]}"#;
+        assert_eq!(
+            read(out_of_order),
+            Answer::FailedFrom(1),
+            "9 is lower than 10, though not as text"
+        );
     }
 
     #[test]
@@ -153,7 +178,9 @@ mod tests {
     #[test]
     fn an_identifier_of_no_record_in_the_batch_fails_the_whole_batch_even_beside_a_good_one() {
         assert_refused(r#"{"batchItemFailures":[{"itemIdentifier":"12"}]}"#);
-        assert_refused(r#"{"batchItemFailures":[{"itemIdentifier":"10"},{"itemIdentifier":"12"}]}"#);
+        assert_refused(
+            r#"{"batchItemFailures":[{"itemIdentifier":"10"},{"itemIdentifier":"12"}]}"#,
+        );
     }
 
     #[test]
@@ -174,7 +201,9 @@ mod tests {
     #[test]
     fn an_answer_to_a_windows_event_must_hold_a_state() {
         let read = |body: &str| read_windowed(body.as_bytes(), &batch([8, 9]), true);
-        for body in ["", "null", "{}", "[]", r#"{"batchItemFailures":[]}"#, r#"{"state":null}"#, "nonsense"] {
+        for body in
+            ["", "null", "{}", "[]", r#"{"batchItemFailures":[]}"#, r#"{"state":null}"#, "nonsense"]
+        {
             let (answer, state) = read(body);
             assert!(matches!(answer, Answer::Refused(_)) && state.is_none(), "{body}");
         }

@@ -1,11 +1,14 @@
-//! What lies between a source and the shards' readers: a queue for each shard. A source opens shards, also while the run
-//! goes on, because a stream can be resharded. It refuses to know what a record is for.
+//! What lies between a source and the shards' readers: a queue for each shard. A source opens
+//! shards, also while the run goes on, because a stream can be resharded. It refuses to know what a
+//! record is for.
 //!
-//! A source of lines, which is a thread of its own, has one bound over all queues rather than one a shard, so that memory does
-//! not grow with the shards, and so that a shard that is blocked by a failing batch can fall far behind before it stops the
-//! others. It cannot stop them for ever: while the source waits for room, a shard that has run dry is told that nothing more
-//! is at hand, so it sends what it has instead of waiting for a full batch; and a blocked batch ends, at the latest when its
-//! records are too old. A source that reads each shard by itself has a bound for each.
+//! A source of lines, which is a thread of its own, has one bound over all queues rather than one a
+//! shard, so that memory does not grow with the shards, and so that a shard that is blocked by a
+//! failing batch can fall far behind before it stops the others. It cannot stop them for ever:
+//! while the source waits for room, a shard that has run dry is told that nothing more is at hand,
+//! so it sends what it has instead of waiting for a full batch; and a blocked batch ends, at the
+//! latest when its records are too old. A source that reads each shard by itself has a bound for
+//! each.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -49,8 +52,8 @@ struct Queue {
 }
 
 impl Buffer {
-    /// A buffer without shards, that holds `limit` bytes of encoded records over all shards, or of each, as the source is. One
-    /// further block is taken in before the source has to wait.
+    /// A buffer without shards, that holds `limit` bytes of encoded records over all shards, or of
+    /// each, as the source is. One further block is taken in before the source has to wait.
     pub(crate) fn new(limit: usize) -> Buffer {
         let state = State { shards: Vec::new(), bytes: 0, ended: false, closed: false };
         Buffer { state: Mutex::new(state), limit, has_room: Condvar::new(), opened: Notify::new() }
@@ -87,8 +90,9 @@ impl Buffer {
         self.lock().ended
     }
 
-    /// Queues a block of records, each with the number of its shard; waits until there is room. `more` says whether the next
-    /// block is at hand already. Answers false once nobody reads any more.
+    /// Queues a block of records, each with the number of its shard; waits until there is room.
+    /// `more` says whether the next block is at hand already. Answers false once nobody reads any
+    /// more.
     pub(crate) fn put(&self, block: Vec<(usize, Record)>, more: More) -> bool {
         let mut state = self.lock();
         while state.bytes >= self.limit && !state.closed {

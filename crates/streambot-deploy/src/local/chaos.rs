@@ -1,5 +1,6 @@
-//! Trouble on purpose: for every invocation a seed decides whether it crashes, runs out of time, is throttled, or is delivered
-//! twice, as happens to a function on Lambda sooner or later. Pure; it refuses to know how a strike is carried out.
+//! Trouble on purpose: for every invocation a seed decides whether it crashes, runs out of time, is
+//! throttled, or is delivered twice, as happens to a function on Lambda sooner or later. Pure; it
+//! refuses to know how a strike is carried out.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,8 +14,8 @@ use serde::Serialize;
 pub(crate) enum Strike {
     /// The process is killed in the middle of the invocation.
     Crash,
-    /// The function does its work, but the answer counts as one that came too late, and the process is killed as Lambda
-    /// kills it at the timeout. The rest of the time is not waited for.
+    /// The function does its work, but the answer counts as one that came too late, and the process
+    /// is killed as Lambda kills it at the timeout. The rest of the time is not waited for.
     Timeout,
     /// The invocation is refused before it reaches the function; that is no attempt.
     Throttle,
@@ -50,8 +51,9 @@ impl FromStr for Probabilities {
         let mut probabilities = Probabilities::default();
         let mut named = Vec::new();
         for part in text.split(',') {
-            let (name, value) =
-                part.split_once('=').ok_or_else(|| format!("`{part}` is not of the form KIND=PROBABILITY"))?;
+            let (name, value) = part
+                .split_once('=')
+                .ok_or_else(|| format!("`{part}` is not of the form KIND=PROBABILITY"))?;
             let name = name.trim();
             let place = match name {
                 "crash" => &mut probabilities.crash,
@@ -70,13 +72,20 @@ impl FromStr for Probabilities {
             named.push(name);
             *place = match value.trim().parse::<f64>() {
                 Ok(probability) if (0.0..=1.0).contains(&probability) => probability,
-                _ => return Err(format!("{name}={value} is not allowed: it must be a number from 0 to 1")),
+                _ => {
+                    return Err(format!(
+                        "{name}={value} is not allowed: it must be a number from 0 to 1"
+                    ));
+                }
             };
         }
         let sum: f64 = probabilities.each().iter().map(|(_, probability)| probability).sum();
-        // The slack is for sums such as 0.7 + 0.1 + 0.1 + 0.1, which binary fractions miss by a hair.
+        // The slack is for sums such as 0.7 + 0.1 + 0.1 + 0.1, which binary fractions miss by a
+        // hair.
         if sum > 1.0 + 1e-9 {
-            return Err(format!("the probabilities add up to {sum}, and at most one of them strikes an invocation"));
+            return Err(format!(
+                "the probabilities add up to {sum}, and at most one of them strikes an invocation"
+            ));
         }
         if probabilities.throttle >= 1.0 {
             return Err("throttle=1 would let no invocation through, ever".to_owned());
@@ -88,7 +97,10 @@ impl FromStr for Probabilities {
 impl fmt::Display for Probabilities {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Probabilities { crash, timeout, throttle, duplicate } = self;
-        write!(formatter, "crash={crash},timeout={timeout},throttle={throttle},duplicate={duplicate}")
+        write!(
+            formatter,
+            "crash={crash},timeout={timeout},throttle={throttle},duplicate={duplicate}"
+        )
     }
 }
 
@@ -107,8 +119,9 @@ pub(crate) struct Strikes {
     pub(crate) duplicates: u64,
 }
 
-/// Decides what strikes, invocation by invocation. With one shard and one lane the same seed strikes the same invocations
-/// again; where several run at once, it is as often, though which is next is up to the machine.
+/// Decides what strikes, invocation by invocation. With one shard and one lane the same seed
+/// strikes the same invocations again; where several run at once, it is as often, though which is
+/// next is up to the machine.
 #[derive(Debug)]
 pub(crate) struct Chaos {
     probabilities: Probabilities,
@@ -154,7 +167,8 @@ impl Chaos {
     }
 }
 
-/// A number from 0 to below 1 for each place in a seed's sequence: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
+/// A number from 0 to below 1 for each place in a seed's sequence: SplitMix64,
+/// <https://prng.di.unimi.it/splitmix64.c>.
 fn fraction(seed: u64, place: u64) -> f64 {
     let mut bits = seed.wrapping_add(place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -175,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_seed_strikes_the_same_again_and_another_seed_does_not() {
-        let probabilities: Probabilities = "crash=0.2,timeout=0.1,throttle=0.2,duplicate=0.1".parse().unwrap();
+        let probabilities: Probabilities =
+            "crash=0.2,timeout=0.1,throttle=0.2,duplicate=0.1".parse().unwrap();
         let first = drawn(&Chaos::new(probabilities, 7), 200);
         assert_eq!(first, drawn(&Chaos::new(probabilities, 7), 200));
         assert_ne!(first, drawn(&Chaos::new(probabilities, 8), 200));
@@ -183,7 +198,8 @@ mod tests {
 
     #[test]
     fn each_kind_strikes_as_often_as_it_is_told_and_is_counted() {
-        let chaos = Chaos::new("crash=0.02,timeout=0.01,throttle=0.05,duplicate=0.3".parse().unwrap(), 1);
+        let chaos =
+            Chaos::new("crash=0.02,timeout=0.01,throttle=0.05,duplicate=0.3".parse().unwrap(), 1);
         let drawn = drawn(&chaos, 100_000);
         drawn.iter().flatten().for_each(|strike| chaos.count(*strike));
         let strikes = chaos.strikes();
@@ -195,14 +211,20 @@ mod tests {
         ] {
             let struck = drawn.iter().filter(|drawn| **drawn == Some(strike)).count();
             assert_eq!(struck as u64, counted);
-            assert!(struck.abs_diff(expected) < expected / 5, "{strike:?}: {struck}, not about {expected}");
+            assert!(
+                struck.abs_diff(expected) < expected / 5,
+                "{strike:?}: {struck}, not about {expected}"
+            );
         }
     }
 
     #[test]
     fn what_is_left_out_never_strikes_and_what_is_certain_always_does() {
         assert_eq!(drawn(&Chaos::new("crash=0".parse().unwrap(), 3), 1_000), vec![None; 1_000]);
-        assert_eq!(drawn(&Chaos::new("duplicate=1".parse().unwrap(), 3), 100), vec![Some(Strike::Duplicate); 100]);
+        assert_eq!(
+            drawn(&Chaos::new("duplicate=1".parse().unwrap(), 3), 100),
+            vec![Some(Strike::Duplicate); 100]
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The clock of a run: milliseconds since the Unix epoch that never run backwards, even when the machine's clock is set.
+//! The clock of a run: milliseconds since the Unix epoch that never run backwards, even when the
+//! machine's clock is set.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

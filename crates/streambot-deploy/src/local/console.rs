@@ -1,5 +1,6 @@
-//! What a person sees on standard error while a run goes on: a live view where there is a terminal, what the function
-//! prints, and what went wrong. It refuses to know how the run is going beyond the numbers it is given.
+//! What a person sees on standard error while a run goes on: a live view where there is a terminal,
+//! what the function prints, and what went wrong. It refuses to know how the run is going beyond
+//! the numbers it is given.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,14 +30,15 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// A console that, when `quiet`, shows neither progress nor what the function prints. The function's metrics go to
-    /// `recorder` too.
+    /// A console that, when `quiet`, shows neither progress nor what the function prints. The
+    /// function's metrics go to `recorder` too.
     pub(crate) fn new(quiet: bool, recorder: Option<Arc<Recorder>>) -> Console {
         let progress = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             progress.set_style(style);
         }
-        let (live, metrics, last_plain) = (Mutex::default(), Mutex::default(), Mutex::new(Instant::now()));
+        let (live, metrics, last_plain) =
+            (Mutex::default(), Mutex::default(), Mutex::new(Instant::now()));
         Console { quiet, progress, live, last_plain, metrics, recorder }
     }
 
@@ -61,7 +63,8 @@ impl Console {
         self.write(note);
     }
 
-    /// Says that an invocation failed, with the last lines of its process where they have not been seen.
+    /// Says that an invocation failed, with the last lines of its process where they have not been
+    /// seen.
     pub(crate) fn failure(&self, failure: &str, output: &[String]) {
         self.write(failure);
         if self.quiet {
@@ -77,7 +80,8 @@ impl Console {
             return;
         }
         if !self.progress.is_hidden() {
-            let view = self.live.lock().unwrap_or_else(PoisonError::into_inner).look(shards, elapsed);
+            let view =
+                self.live.lock().unwrap_or_else(PoisonError::into_inner).look(shards, elapsed);
             self.progress.set_message(view);
             self.progress.tick();
             return;

@@ -1,5 +1,5 @@
-//! Where discarded records are told: a file, a queue, a topic or a bucket, in the words of Lambda's on-failure destinations.
-//! It refuses to know why a record is given up.
+//! Where discarded records are told: a file, a queue, a topic or a bucket, in the words of Lambda's
+//! on-failure destinations. It refuses to know why a record is given up.
 //!
 //! The body is the one recorded on AWS; the guide's page is
 //! <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>.
@@ -70,7 +70,10 @@ struct Time(u64);
 
 impl Time {
     fn timestamp(self) -> jiff::Timestamp {
-        i64::try_from(self.0).ok().and_then(|at| jiff::Timestamp::from_millisecond(at).ok()).unwrap_or_default()
+        i64::try_from(self.0)
+            .ok()
+            .and_then(|at| jiff::Timestamp::from_millisecond(at).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -87,8 +90,8 @@ impl Serialize for Time {
 }
 
 impl DiscardBody {
-    /// What is told of this discard at `now`. `request_id` is the last invocation's; records that expired before their first
-    /// attempt get one of their own.
+    /// What is told of this discard at `now`. `request_id` is the last invocation's; records that
+    /// expired before their first attempt get one of their own.
     pub(crate) fn new(
         discard: &Discard,
         shard: &ShardId,
@@ -113,7 +116,9 @@ impl DiscardBody {
         let number = |record: Option<&super::record::Record>| {
             record.map(|record| record.sequence_number.to_string()).unwrap_or_default()
         };
-        let arrival = |record: Option<&super::record::Record>| Time(record.map_or(0, |record| record.arrival));
+        let arrival = |record: Option<&super::record::Record>| {
+            Time(record.map_or(0, |record| record.arrival))
+        };
         DiscardBody {
             request_context: RequestContext {
                 request_id: request_id.to_owned(),
@@ -180,10 +185,15 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Target, String> {
         if let Some(rest) = text.strip_prefix("s3://") {
-            return Target::bucket(rest).ok_or_else(|| format!("{text} names no bucket: write s3://bucket/prefix"));
+            return Target::bucket(rest)
+                .ok_or_else(|| format!("{text} names no bucket: write s3://bucket/prefix"));
         }
         if !text.starts_with("arn:") {
-            return if text.is_empty() { Err("it names nothing".to_owned()) } else { Ok(Target::File(text.into())) };
+            return if text.is_empty() {
+                Err("it names nothing".to_owned())
+            } else {
+                Ok(Target::File(text.into()))
+            };
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         match parts.as_slice() {
@@ -195,8 +205,12 @@ impl FromStr for Target {
             ["arn", _, "sns", region, _, name] if !name.is_empty() => {
                 Ok(Target::Topic { arn: text.to_owned(), region: (*region).to_owned() })
             }
-            ["arn", _, "s3", _, _, bucket] => Target::bucket(bucket).ok_or_else(|| format!("{text} names no bucket")),
-            _ => Err(format!("{text} is no SQS queue, SNS topic or S3 bucket; those are what Lambda tells")),
+            ["arn", _, "s3", _, _, bucket] => {
+                Target::bucket(bucket).ok_or_else(|| format!("{text} names no bucket"))
+            }
+            _ => Err(format!(
+                "{text} is no SQS queue, SNS topic or S3 bucket; those are what Lambda tells"
+            )),
         }
     }
 }
@@ -249,28 +263,37 @@ impl Destination {
         Ok(Destination::new(Place::File { path, file: Mutex::new(file) }))
     }
 
-    /// A queue, topic, bucket or file. A queue and a bucket are looked up, so that a wrong name is told before the run.
+    /// A queue, topic, bucket or file. A queue and a bucket are looked up, so that a wrong name is
+    /// told before the run.
     ///
     /// # Errors
     /// When a file cannot be written; exit code 3 when there is no such queue, topic or bucket.
     pub(crate) async fn open(target: Target, config: &SdkConfig) -> Result<Destination> {
-        let in_region = |region: String| config.to_builder().region(aws_config::Region::new(region)).build();
+        let in_region =
+            |region: String| config.to_builder().region(aws_config::Region::new(region)).build();
         let place = match target {
             Target::File(path) => return Destination::file(path),
             Target::Queue { account, name, region } => {
                 let client = aws_sdk_sqs::Client::new(&in_region(region));
-                let look_up = client.get_queue_url().queue_name(&name).queue_owner_aws_account_id(account);
+                let look_up =
+                    client.get_queue_url().queue_name(&name).queue_owner_aws_account_id(account);
                 let found = look_up.send().await.map_err(|error| {
-                    let missing = error.as_service_error().is_some_and(|error| error.is_queue_does_not_exist());
+                    let missing = error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_queue_does_not_exist());
                     found_or_missing(format!("looking up the queue {name}"), error, missing)
                 })?;
-                let url = found.queue_url.ok_or_else(|| Error::failed(format!("the queue {name} has no URL")))?;
+                let url = found
+                    .queue_url
+                    .ok_or_else(|| Error::failed(format!("the queue {name} has no URL")))?;
                 Place::Queue { client, url }
             }
             Target::Topic { arn, region } => {
                 let client = aws_sdk_sns::Client::new(&in_region(region));
                 client.get_topic_attributes().topic_arn(&arn).send().await.map_err(|error| {
-                    let missing = error.as_service_error().is_some_and(|error| error.is_not_found_exception());
+                    let missing = error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_not_found_exception());
                     found_or_missing(format!("looking up the topic {arn}"), error, missing)
                 })?;
                 Place::Topic { client, arn }
@@ -278,7 +301,8 @@ impl Destination {
             Target::Bucket { bucket, prefix } => {
                 let client = s3_client(config);
                 client.head_bucket().bucket(&bucket).send().await.map_err(|error| {
-                    let missing = error.as_service_error().is_some_and(|error| error.is_not_found());
+                    let missing =
+                        error.as_service_error().is_some_and(|error| error.is_not_found());
                     found_or_missing(format!("looking up the bucket {bucket}"), error, missing)
                 })?;
                 Place::Bucket { client, bucket, prefix }
@@ -290,9 +314,12 @@ impl Destination {
     /// Tells of a discard. `payload` is the event of its records.
     ///
     /// # Errors
-    /// When the destination does not take it; the run must end then, or the records would be lost unseen.
+    /// When the destination does not take it; the run must end then, or the records would be lost
+    /// unseen.
     pub(crate) async fn send(&self, body: &DiscardBody, payload: &[u8]) -> Result<()> {
-        let worded = |error: serde_json::Error| Error::failed("writing what is told of a discard").because(error);
+        let worded = |error: serde_json::Error| {
+            Error::failed("writing what is told of a discard").because(error)
+        };
         let alone = || serde_json::to_string(body).map_err(worded);
         let with_payload = || {
             let payload = String::from_utf8_lossy(payload);
@@ -305,28 +332,40 @@ impl Destination {
                 let line = format!("{}\n", with_payload()?);
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let doing = || format!("telling {} of a discard of {shard}", path.display());
-                file.write_all(line.as_bytes()).map_err(|error| Error::failed(doing()).because(error))
+                file.write_all(line.as_bytes())
+                    .map_err(|error| Error::failed(doing()).because(error))
             }
             Place::Queue { client, url } => {
                 let sent = client.send_message().queue_url(url).message_body(alone()?).send().await;
-                sent.map(drop).map_err(|error| aws::failed(format!("telling {url} of a discard of {shard}"), error))
+                sent.map(drop).map_err(|error| {
+                    aws::failed(format!("telling {url} of a discard of {shard}"), error)
+                })
             }
             Place::Topic { client, arn } => {
                 let sent = client.publish().topic_arn(arn).message(alone()?).send().await;
-                sent.map(drop).map_err(|error| aws::failed(format!("telling {arn} of a discard of {shard}"), error))
+                sent.map(drop).map_err(|error| {
+                    aws::failed(format!("telling {arn} of a discard of {shard}"), error)
+                })
             }
             Place::Bucket { client, bucket, prefix } => {
                 let key = format!("{prefix}{}", object_key(self.mapping, body, Uuid::new_v4()));
-                let put = client.put_object().bucket(bucket).key(&key).body(with_payload()?.into_bytes().into());
+                let put = client
+                    .put_object()
+                    .bucket(bucket)
+                    .key(&key)
+                    .body(with_payload()?.into_bytes().into());
                 let doing = || format!("telling s3://{bucket}/{key} of a discard of {shard}");
                 put.send().await.map(drop).map_err(|error| aws::failed(doing(), error))
             }
         };
-        told.map_err(|error| error.hint("make the destination writable and run again: the records are not told of"))
+        told.map_err(|error| {
+            error.hint("make the destination writable and run again: the records are not told of")
+        })
     }
 }
 
-/// A client of S3, with path style where there is an endpoint of one's own, so that it needs no name for every bucket.
+/// A client of S3, with path style where there is an endpoint of one's own, so that it needs no
+/// name for every bucket.
 pub(crate) fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
     let path_style = config.endpoint_url().is_some();
     let settings = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build();
@@ -334,7 +373,11 @@ pub(crate) fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
 }
 
 /// The error of a look-up, with the exit code for what is not there.
-fn found_or_missing<E, R>(doing: String, error: aws_sdk_lambda::error::SdkError<E, R>, missing: bool) -> Error
+fn found_or_missing<E, R>(
+    doing: String,
+    error: aws_sdk_lambda::error::SdkError<E, R>,
+    missing: bool,
+) -> Error
 where
     E: aws_sdk_lambda::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
@@ -360,16 +403,34 @@ pub(crate) mod testing {
     use crate::local::record::testing::batch;
 
     /// Records with these numbers, given up.
-    pub(crate) fn discard(numbers: &[u64], condition: Condition, approximate_invoke_count: u32) -> Discard {
+    pub(crate) fn discard(
+        numbers: &[u64],
+        condition: Condition,
+        approximate_invoke_count: u32,
+    ) -> Discard {
         let batch = batch(numbers.iter().copied());
-        Discard { lane: 0, batch, condition, approximate_invoke_count, was_sent: true, window: None }
+        Discard {
+            lane: 0,
+            batch,
+            condition,
+            approximate_invoke_count,
+            was_sent: true,
+            window: None,
+        }
     }
 
     /// What is told of two records that were given up.
     pub(crate) fn body() -> DiscardBody {
         let condition = Condition::RetryAttemptsExhausted { function_error: true };
         let discard = discard(&[7, 8], condition, 2);
-        DiscardBody::new(&discard, &ShardId::numbered(0), "a-b", "function", "stream", 1_795_370_400_000)
+        DiscardBody::new(
+            &discard,
+            &ShardId::numbered(0),
+            "a-b",
+            "function",
+            "stream",
+            1_795_370_400_000,
+        )
     }
 }
 
@@ -392,17 +453,21 @@ mod tests {
             r#""approximateArrivalOfLastRecord":"1970-01-01T00:00:00.000Z","batchSize":2,"streamArn":"stream"}}"#,
         );
         assert_eq!(serde_json::to_string(&body()).unwrap(), expected);
-        let with_payload = serde_json::to_string(&WithPayload { body: &body(), payload: r#"{"Records":[]}"# }).unwrap();
+        let with_payload =
+            serde_json::to_string(&WithPayload { body: &body(), payload: r#"{"Records":[]}"# })
+                .unwrap();
         let end = r#","payload":"{\"Records\":[]}"}"#;
         assert_eq!(with_payload, format!("{}{end}", &expected[..expected.len() - 1]));
     }
 
-    /// `functionError` is `null` for reported failures; `RecordAgeExceeded` comes without `responseContext`: recorded on AWS.
+    /// `functionError` is `null` for reported failures; `RecordAgeExceeded` comes without
+    /// `responseContext`: recorded on AWS.
     #[test]
     fn a_reported_failure_and_an_expired_record_are_told_apart() {
         let written = |condition| {
             let discard = discard(&[7], condition, 1);
-            serde_json::to_value(DiscardBody::new(&discard, &ShardId::numbered(0), "", "", "", 0)).unwrap()
+            serde_json::to_value(DiscardBody::new(&discard, &ShardId::numbered(0), "", "", "", 0))
+                .unwrap()
         };
         let reported = written(Condition::RetryAttemptsExhausted { function_error: false });
         assert!(reported["responseContext"].as_object().unwrap()["functionError"].is_null());
@@ -426,11 +491,20 @@ mod tests {
     fn a_destination_is_a_file_unless_it_is_named_as_aws_does() {
         let target = |text: &str| text.parse::<Target>();
         assert_eq!(target("lost.ndjson"), Ok(Target::File("lost.ndjson".into())));
-        let queue = Target::Queue { account: "1".to_owned(), name: "lost".to_owned(), region: "eu-west-1".to_owned() };
+        let queue = Target::Queue {
+            account: "1".to_owned(),
+            name: "lost".to_owned(),
+            region: "eu-west-1".to_owned(),
+        };
         assert_eq!(target("arn:aws:sqs:eu-west-1:1:lost"), Ok(queue));
         let arn = "arn:aws-cn:sns:cn-north-1:1:lost".to_owned();
-        assert_eq!(target(&arn), Ok(Target::Topic { arn: arn.clone(), region: "cn-north-1".to_owned() }));
-        let bucket = |prefix: &str| Ok(Target::Bucket { bucket: "lost".to_owned(), prefix: prefix.to_owned() });
+        assert_eq!(
+            target(&arn),
+            Ok(Target::Topic { arn: arn.clone(), region: "cn-north-1".to_owned() })
+        );
+        let bucket = |prefix: &str| {
+            Ok(Target::Bucket { bucket: "lost".to_owned(), prefix: prefix.to_owned() })
+        };
         assert_eq!(target("s3://lost"), bucket(""));
         assert_eq!(target("s3://lost/of/mine/"), bucket("of/mine/"));
         assert_eq!(target("arn:aws:s3:::lost"), bucket(""));

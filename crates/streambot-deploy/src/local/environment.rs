@@ -1,5 +1,5 @@
-//! The environment variables of a function process: what Lambda sets, what is kept of this machine's, and what the user
-//! gives. Pure; it refuses to know where a value was read.
+//! The environment variables of a function process: what Lambda sets, what is kept of this
+//! machine's, and what the user gives. Pure; it refuses to know where a value was read.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,13 @@ const ACCOUNT: &str = "000000000000";
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// What a process needs of this machine to run at all, and what a developer sets to see more.
-const KEPT: [&str; 7] = ["PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "RUST_LOG", "RUST_BACKTRACE"];
+const KEPT: [&str; 7] =
+    ["PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "RUST_LOG", "RUST_BACKTRACE"];
 
-/// Where an AWS SDK looks for credentials outside the environment; a user who names one of these wants it to look there.
-const CREDENTIAL_PLACES: [&str; 3] = ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
+/// Where an AWS SDK looks for credentials outside the environment; a user who names one of these
+/// wants it to look there.
+const CREDENTIAL_PLACES: [&str; 3] =
+    ["AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
 
 /// The function as Lambda would know it.
 #[derive(Clone, Debug)]
@@ -30,7 +33,12 @@ pub(crate) struct Function {
 impl Function {
     /// The function of this name, in the region that the user's variables name.
     /// A real stream's region is the function's too, as on Lambda.
-    pub(crate) fn new(name: String, memory: u32, given: &BTreeMap<String, String>, stream: Option<String>) -> Function {
+    pub(crate) fn new(
+        name: String,
+        memory: u32,
+        given: &BTreeMap<String, String>,
+        stream: Option<String>,
+    ) -> Function {
         let of_stream = stream.as_deref().and_then(|arn| arn.split(':').nth(3)).map(str::to_owned);
         let named = || given.get("AWS_REGION").or_else(|| given.get("AWS_DEFAULT_REGION")).cloned();
         let region = of_stream.or_else(named).unwrap_or_else(|| DEFAULT_REGION.to_owned());
@@ -55,16 +63,19 @@ impl Function {
 
     /// The variables of its processes; each process adds its own address of the Runtime API.
     ///
-    /// Nothing else of this machine gets through: no credentials from its environment, nor from the files and the instance
-    /// metadata an AWS SDK would ask, unless `given`, which wins over everything, names them.
+    /// Nothing else of this machine gets through: no credentials from its environment, nor from the
+    /// files and the instance metadata an AWS SDK would ask, unless `given`, which wins over
+    /// everything, names them.
     pub(crate) fn variables(
         &self,
         machine: impl Fn(&str) -> Option<String>,
         task_root: &str,
         given: &BTreeMap<String, String>,
     ) -> BTreeMap<String, String> {
-        let mut variables: BTreeMap<String, String> =
-            KEPT.iter().filter_map(|name| machine(name).map(|value| ((*name).to_owned(), value))).collect();
+        let mut variables: BTreeMap<String, String> = KEPT
+            .iter()
+            .filter_map(|name| machine(name).map(|value| ((*name).to_owned(), value)))
+            .collect();
         let memory = self.memory.to_string();
         let log_group = format!("/aws/lambda/{}", self.name);
         let lambda = [
@@ -111,13 +122,17 @@ mod tests {
     use super::*;
 
     fn variables(given: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let given =
+            given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let machine = |name: &str| match name {
             "PATH" => Some("/usr/bin".to_owned()),
-            "AWS_ACCESS_KEY_ID" | "AWS_PROFILE" | "StackName" => panic!("{name} must not be asked for"),
+            "AWS_ACCESS_KEY_ID" | "AWS_PROFILE" | "StackName" => {
+                panic!("{name} must not be asked for")
+            }
             _ => None,
         };
-        Function::new("quakes-local".to_owned(), 256, &given, None).variables(machine, "/task", &given)
+        Function::new("quakes-local".to_owned(), 256, &given, None)
+            .variables(machine, "/task", &given)
     }
 
     #[test]
@@ -142,9 +157,16 @@ mod tests {
 
     #[test]
     fn what_the_user_gives_wins() {
-        let variables = variables(&[("AWS_PROFILE", "sandbox"), ("AWS_REGION", "eu-west-1"), ("PATH", "/mine")]);
+        let variables = variables(&[
+            ("AWS_PROFILE", "sandbox"),
+            ("AWS_REGION", "eu-west-1"),
+            ("PATH", "/mine"),
+        ]);
         assert_eq!(variables["AWS_PROFILE"], "sandbox");
-        assert!(!variables.contains_key("AWS_CONFIG_FILE"), "a named profile is looked up in the user's own files");
+        assert!(
+            !variables.contains_key("AWS_CONFIG_FILE"),
+            "a named profile is looked up in the user's own files"
+        );
         assert_eq!(variables["AWS_DEFAULT_REGION"], "eu-west-1");
         assert_eq!(variables["PATH"], "/mine");
     }

@@ -1,5 +1,5 @@
-//! The event Lambda sends for a batch of Kinesis records, written field by field into one buffer. It knows the JSON and its
-//! size, and refuses to know which records make a batch.
+//! The event Lambda sends for a batch of Kinesis records, written field by field into one buffer.
+//! It knows the JSON and its size, and refuses to know which records make a batch.
 
 use base64::engine::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,9 +8,10 @@ use bytes::Bytes;
 use super::record::{Batch, Record, ShardId};
 use super::window::{Frame, Moment};
 
-/// The most bytes the records of one event may take, encoded: the 6 MB of an invocation's payload without the envelope.
-/// <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
-pub(crate) const MAXIMUM_RECORDS_BYTES: usize = 6 * 1024 * 1024 - ENVELOPE_START.len() - ENVELOPE_END.len();
+/// The most bytes the records of one event may take, encoded: the 6 MB of an invocation's payload
+/// without the envelope. <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
+pub(crate) const MAXIMUM_RECORDS_BYTES: usize =
+    6 * 1024 * 1024 - ENVELOPE_START.len() - ENVELOPE_END.len();
 
 const ENVELOPE_START: &str = r#"{"Records":["#;
 const ENVELOPE_END: &str = "]}";
@@ -44,14 +45,20 @@ impl EventWriter {
 
     /// The bytes a record takes in an event, with the comma that follows it.
     pub(crate) fn encoded_len(&self, shard: &ShardId, record: &Record) -> usize {
-        const FIXED: usize = PARTITION_KEY.len() + SEQUENCE_NUMBER.len() + DATA.len() + ARRIVAL.len() + EVENT_ID.len();
+        const FIXED: usize = PARTITION_KEY.len()
+            + SEQUENCE_NUMBER.len()
+            + DATA.len()
+            + ARRIVAL.len()
+            + EVENT_ID.len();
         let sequence_number = record.sequence_number.as_str().len();
         let data = record.data.len().div_ceil(3) * 4;
         let arrival = (record.arrival / 1000).max(1).ilog10() as usize + 1 + ".000".len();
         let event_id = shard.as_str().len() + 1 + sequence_number;
         let partition_key = record.partition_key.as_deref().map_or(NULL.len(), quoted_len);
-        let encryption_type =
-            record.encryption_type.as_ref().map_or(0, |kind| ENCRYPTION_TYPE.len() + quoted_len(kind));
+        let encryption_type = record
+            .encryption_type
+            .as_ref()
+            .map_or(0, |kind| ENCRYPTION_TYPE.len() + quoted_len(kind));
         FIXED
             + encryption_type
             + partition_key
@@ -160,7 +167,9 @@ mod tests {
 
     fn record(shard: &ShardId, partition_key: &str, data: &'static str, arrival: u64) -> Record {
         let mut record = Record {
-            sequence_number: SequenceNumber::new("49590338271490256608559692538361571095921575989136588898"),
+            sequence_number: SequenceNumber::new(
+                "49590338271490256608559692538361571095921575989136588898",
+            ),
             partition_key: Some(partition_key.into()),
             data: Bytes::from(data),
             arrival,
@@ -174,7 +183,8 @@ mod tests {
     #[test]
     fn an_event_is_written_as_lambda_writes_it() {
         let shard = ShardId::numbered(6);
-        let batch = Batch::new(vec![record(&shard, "1", "Hello, this is a test.", 1_545_084_650_987)]);
+        let batch =
+            Batch::new(vec![record(&shard, "1", "Hello, this is a test.", 1_545_084_650_987)]);
         let expected = concat!(
             r#"{"Records":[{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"1","#,
             r#""sequenceNumber":"49590338271490256608559692538361571095921575989136588898","#,
@@ -210,10 +220,13 @@ mod tests {
     #[test]
     fn a_record_of_an_encrypted_stream_says_so_and_is_measured_with_it() {
         let shard = ShardId::numbered(0);
-        let mut encrypted =
-            Record { encryption_type: Some("KMS".into()), ..record(&shard, "key", "a", 1_545_084_650_987) };
+        let mut encrypted = Record {
+            encryption_type: Some("KMS".into()),
+            ..record(&shard, "key", "a", 1_545_084_650_987)
+        };
         encrypted.encoded_len = writer().encoded_len(&shard, &encrypted);
-        let [one, two] = [1, 2].map(|count| writer().write(&shard, &Batch::new(vec![encrypted.clone(); count]), None));
+        let [one, two] = [1, 2]
+            .map(|count| writer().write(&shard, &Batch::new(vec![encrypted.clone(); count]), None));
         assert_eq!(encrypted.encoded_len, two.len() - one.len());
         let event: serde_json::Value = serde_json::from_slice(&two).unwrap();
         assert_eq!(event["Records"][1]["kinesis"]["encryptionType"], "KMS");
@@ -222,10 +235,12 @@ mod tests {
     #[test]
     fn a_record_without_a_partition_key_has_null_and_is_measured_with_it() {
         let shard = ShardId::numbered(0);
-        let mut without_key = Record { partition_key: None, ..record(&shard, "key", "a", 1_545_084_650_987) };
+        let mut without_key =
+            Record { partition_key: None, ..record(&shard, "key", "a", 1_545_084_650_987) };
         without_key.encoded_len = writer().encoded_len(&shard, &without_key);
-        let [one, two] =
-            [1, 2].map(|count| writer().write(&shard, &Batch::new(vec![without_key.clone(); count]), None));
+        let [one, two] = [1, 2].map(|count| {
+            writer().write(&shard, &Batch::new(vec![without_key.clone(); count]), None)
+        });
         assert_eq!(without_key.encoded_len, two.len() - one.len());
         let event: serde_json::Value = serde_json::from_slice(&two).unwrap();
         assert_eq!(event["Records"][1]["kinesis"]["partitionKey"], serde_json::Value::Null);
@@ -240,9 +255,18 @@ mod tests {
             ("ключ", "ab", 0),
             ("key", "abc", 999_999_999_999),
         ] {
-            let one = writer().write(&shard, &Batch::new(vec![record(&shard, key, data, arrival)]), None);
-            let two = writer().write(&shard, &Batch::new(vec![record(&shard, key, data, arrival); 2]), None);
-            assert_eq!(record(&shard, key, data, arrival).encoded_len, two.len() - one.len(), "{key:?}");
+            let one =
+                writer().write(&shard, &Batch::new(vec![record(&shard, key, data, arrival)]), None);
+            let two = writer().write(
+                &shard,
+                &Batch::new(vec![record(&shard, key, data, arrival); 2]),
+                None,
+            );
+            assert_eq!(
+                record(&shard, key, data, arrival).encoded_len,
+                two.len() - one.len(),
+                "{key:?}"
+            );
             let event: serde_json::Value = serde_json::from_slice(&two).unwrap();
             assert_eq!(event["Records"][1]["kinesis"]["partitionKey"], key);
         }

@@ -1,8 +1,11 @@
-//! Which records the mapping's filter patterns let through: EventBridge's pattern language over a record's data, read as JSON,
-//! and its metadata. Pure; it refuses to know what is done with a record that is passed over.
+//! Which records the mapping's filter patterns let through: EventBridge's pattern language over a
+//! record's data, read as JSON, and its metadata. Pure; it refuses to know what is done with a
+//! record that is passed over.
 //!
-//! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis-filtering.html>; the operators are those of
-//! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html> without `cidr`.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis-filtering.html>; the operators are
+//! those of
+//! <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html>
+//! without `cidr`.
 
 mod operator;
 mod pattern;
@@ -60,11 +63,14 @@ impl Patterns {
     ///
     /// # Errors
     /// When there are too many, or one is no pattern.
-    pub(crate) fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Option<Patterns>, InvalidFilter> {
+    pub(crate) fn parse<'a>(
+        texts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Option<Patterns>, InvalidFilter> {
         let patterns = texts
             .into_iter()
             .map(|text| {
-                Pattern::parse(text).map_err(|problem| InvalidFilter::Pattern { pattern: text.to_owned(), problem })
+                Pattern::parse(text)
+                    .map_err(|problem| InvalidFilter::Pattern { pattern: text.to_owned(), problem })
             })
             .collect::<Result<Vec<Pattern>, InvalidFilter>>()?;
         match patterns.len() {
@@ -81,7 +87,8 @@ impl Filter {
         Filter { patterns, constants }
     }
 
-    /// Whether a record of the shard matches one of the patterns. Data that is not JSON matches none that names `data`.
+    /// Whether a record of the shard matches one of the patterns. Data that is not JSON matches
+    /// none that names `data`.
     fn passes(&self, shard: &ShardId, record: &Record) -> bool {
         let mut document = self.metadata(shard, record);
         if self.patterns.iter().any(Pattern::names_data)
@@ -91,10 +98,13 @@ impl Filter {
         }
         let has_data = document.contains_key("data");
         let document = Value::Object(document);
-        self.patterns.iter().any(|pattern| (has_data || !pattern.names_data()) && pattern.matches(&document))
+        self.patterns
+            .iter()
+            .any(|pattern| (has_data || !pattern.names_data()) && pattern.matches(&document))
     }
 
-    /// The keys of a record in an event, beside its data; those of `kinesis` stand next to the others, as in the guide.
+    /// The keys of a record in an event, beside its data; those of `kinesis` stand next to the
+    /// others, as in the guide.
     fn metadata(&self, shard: &ShardId, record: &Record) -> Map<String, Value> {
         let Constants { region, stream_arn, role_arn } = &self.constants;
         let texts = [

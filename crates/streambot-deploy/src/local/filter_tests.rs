@@ -21,7 +21,10 @@ fn filter(patterns: &[Value]) -> Filter {
 }
 
 fn passes(patterns: &[Value], data: &[u8]) -> bool {
-    let record = Record { data: Bytes::copy_from_slice(data), ..testing::record(7, "key", 1_545_084_650_987) };
+    let record = Record {
+        data: Bytes::copy_from_slice(data),
+        ..testing::record(7, "key", 1_545_084_650_987)
+    };
     filter(patterns).passes(&ShardId::numbered(6), &record)
 }
 
@@ -37,8 +40,7 @@ fn problem(pattern: &str) -> String {
 /// The example of the Lambda guide's page on Kinesis filters.
 #[test]
 fn the_guides_pattern_takes_the_guides_record() {
-    let data =
-        json!({ "Record": "12345", "OrderTime": "2022-10-04", "City": "Anchorage", "Product": { "Temperature": 2 } });
+    let data = json!({ "Record": "12345", "OrderTime": "2022-10-04", "City": "Anchorage", "Product": { "Temperature": 2 } });
     assert!(matches(json!({ "City": ["Anchorage"] }), data.clone()));
     assert!(!matches(json!({ "City": ["Fairbanks"] }), data));
 }
@@ -50,7 +52,11 @@ fn every_rule_of_the_lambda_guide_holds() {
         (json!({ "UserID": [null] }), json!({ "UserID": null }), json!({ "UserID": "" })),
         (json!({ "LastName": [""] }), json!({ "LastName": "" }), json!({ "LastName": null })),
         (json!({ "Name": ["Alice"] }), json!({ "Name": "Alice" }), json!({ "Name": "alice" })),
-        (json!({ "Name": [{ "equals-ignore-case": "alice" }] }), json!({ "Name": "ALICE" }), json!({ "Name": "Al" })),
+        (
+            json!({ "Name": [{ "equals-ignore-case": "alice" }] }),
+            json!({ "Name": "ALICE" }),
+            json!({ "Name": "Al" }),
+        ),
         (
             json!({ "Location": ["New York"], "Day": ["Monday"] }),
             json!({ "Location": "New York", "Day": "Monday" }),
@@ -71,11 +77,27 @@ fn every_rule_of_the_lambda_guide_holds() {
             json!({ "Weather": "Dry" }),
             json!({ "Weather": "Raining" }),
         ),
-        (json!({ "Price": [{ "numeric": ["=", 100] }] }), json!({ "Price": 1e2 }), json!({ "Price": "100" })),
-        (json!({ "Price": [{ "numeric": [">", 10, "<=", 20] }] }), json!({ "Price": 20 }), json!({ "Price": 10 })),
-        (json!({ "ProductName": [{ "exists": true }] }), json!({ "ProductName": null }), json!({ "Product": 1 })),
+        (
+            json!({ "Price": [{ "numeric": ["=", 100] }] }),
+            json!({ "Price": 1e2 }),
+            json!({ "Price": "100" }),
+        ),
+        (
+            json!({ "Price": [{ "numeric": [">", 10, "<=", 20] }] }),
+            json!({ "Price": 20 }),
+            json!({ "Price": 10 }),
+        ),
+        (
+            json!({ "ProductName": [{ "exists": true }] }),
+            json!({ "ProductName": null }),
+            json!({ "Product": 1 }),
+        ),
         (json!({ "ProductName": [{ "exists": false }] }), json!({}), json!({ "ProductName": "x" })),
-        (json!({ "Region": [{ "prefix": "us-" }] }), json!({ "Region": "us-east-1" }), json!({ "Region": "eu-us-1" })),
+        (
+            json!({ "Region": [{ "prefix": "us-" }] }),
+            json!({ "Region": "us-east-1" }),
+            json!({ "Region": "eu-us-1" }),
+        ),
         (
             json!({ "FileName": [{ "suffix": ".png" }] }),
             json!({ "FileName": "a.png" }),
@@ -95,20 +117,40 @@ fn every_operator_of_eventbridge_holds() {
         (json!({ "anything-but": 123 }), json!(124), json!(123.0)),
         (json!({ "anything-but": ["stopped", "overloaded"] }), json!("running"), json!("stopped")),
         (json!({ "anything-but": [100, 200, 300] }), json!(400), json!(200)),
-        (json!({ "anything-but": { "equals-ignore-case": "initializing" } }), json!("x"), json!("INITIALIZING")),
+        (
+            json!({ "anything-but": { "equals-ignore-case": "initializing" } }),
+            json!("x"),
+            json!("INITIALIZING"),
+        ),
         (
             json!({ "anything-but": { "equals-ignore-case": ["initializing", "stopped"] } }),
             json!("running"),
             json!("STOPPED"),
         ),
         (json!({ "anything-but": { "prefix": "init" } }), json!("running"), json!("initializing")),
-        (json!({ "anything-but": { "prefix": ["init", "error"] } }), json!("running"), json!("error 7")),
+        (
+            json!({ "anything-but": { "prefix": ["init", "error"] } }),
+            json!("running"),
+            json!("error 7"),
+        ),
         (json!({ "anything-but": { "suffix": ".txt" } }), json!("a.png"), json!("a.txt")),
         (json!({ "anything-but": { "suffix": [".txt", ".rtf"] } }), json!("a.png"), json!("a.rtf")),
-        (json!({ "anything-but": { "wildcard": "*/lib/*" } }), json!("/bin/a"), json!("/usr/lib/a")),
-        (json!({ "anything-but": { "wildcard": ["*/lib/*", "*/bin/*"] } }), json!("/etc"), json!("/bin/a")),
+        (
+            json!({ "anything-but": { "wildcard": "*/lib/*" } }),
+            json!("/bin/a"),
+            json!("/usr/lib/a"),
+        ),
+        (
+            json!({ "anything-but": { "wildcard": ["*/lib/*", "*/bin/*"] } }),
+            json!("/etc"),
+            json!("/bin/a"),
+        ),
         (json!({ "prefix": "2017-10-02" }), json!("2017-10-02T18:43:48Z"), json!("2017-10-03")),
-        (json!({ "prefix": { "equals-ignore-case": "EventB" } }), json!("eventbridge"), json!("my eventb")),
+        (
+            json!({ "prefix": { "equals-ignore-case": "EventB" } }),
+            json!("eventbridge"),
+            json!("my eventb"),
+        ),
         (json!({ "suffix": { "equals-ignore-case": ".png" } }), json!("a.PNG"), json!("a.jpg")),
         (json!({ "equals-ignore-case": "alice-AB" }), json!("ALICE-ab"), json!("alice")),
         (json!({ "numeric": [">", 0, "<=", 5] }), json!(5), json!(0)),
@@ -119,8 +161,14 @@ fn every_operator_of_eventbridge_holds() {
         (json!({ "wildcard": r"a\*b\\" }), json!(r"a*b\"), json!(r"axb\")),
         (json!({ "wildcard": "ab*ba" }), json!("abba"), json!("aba")),
     ] {
-        assert!(matches(json!({ "field": [operator] }), json!({ "field": yes })), "{operator} refuses {yes}");
-        assert!(!matches(json!({ "field": [operator] }), json!({ "field": no })), "{operator} takes {no}");
+        assert!(
+            matches(json!({ "field": [operator] }), json!({ "field": yes })),
+            "{operator} refuses {yes}"
+        );
+        assert!(
+            !matches(json!({ "field": [operator] }), json!({ "field": no })),
+            "{operator} takes {no}"
+        );
     }
 }
 
@@ -128,9 +176,18 @@ fn every_operator_of_eventbridge_holds() {
 fn an_operator_needs_a_value_of_its_kind() {
     assert!(!matches(json!({ "a": [{ "prefix": "1" }] }), json!({ "a": 1 })));
     assert!(!matches(json!({ "a": [{ "numeric": ["=", 1] }] }), json!({ "a": "1" })));
-    assert!(!matches(json!({ "a": [{ "anything-but": "x" }] }), json!({})), "a field that is not there is nothing");
-    assert!(!matches(json!({ "a": [{ "exists": true }] }), json!({ "a": { "b": 1 } })), "only leaves exist");
-    assert!(!matches(json!({ "a": [9_007_199_254_740_993_u64] }), json!({ "a": 9_007_199_254_740_992_u64 })));
+    assert!(
+        !matches(json!({ "a": [{ "anything-but": "x" }] }), json!({})),
+        "a field that is not there is nothing"
+    );
+    assert!(
+        !matches(json!({ "a": [{ "exists": true }] }), json!({ "a": { "b": 1 } })),
+        "only leaves exist"
+    );
+    assert!(!matches(
+        json!({ "a": [9_007_199_254_740_993_u64] }),
+        json!({ "a": 9_007_199_254_740_992_u64 })
+    ));
 }
 
 #[test]
@@ -138,18 +195,29 @@ fn of_a_list_any_element_matches() {
     assert!(matches(json!({ "a": ["x"] }), json!({ "a": ["w", "x"] })));
     assert!(matches(json!({ "a": { "b": [2] } }), json!({ "a": [{ "b": 1 }, { "b": 2 }] })));
     let of_one_element = json!({ "a": { "b": [1], "c": [2] } });
-    assert!(!matches(of_one_element.clone(), json!({ "a": [{ "b": 1, "c": 9 }, { "b": 9, "c": 2 }] })));
+    assert!(!matches(
+        of_one_element.clone(),
+        json!({ "a": [{ "b": 1, "c": 9 }, { "b": 9, "c": 2 }] })
+    ));
     assert!(matches(of_one_element, json!({ "a": [{ "b": 9 }, { "b": 1, "c": 2 }] })));
-    assert!(matches(json!({ "a": [{ "exists": false }] }), json!({ "a": [] })), "an empty list has no value");
-    assert!(passes(&[json!({ "data": { "a": [1] } })], br#"[{"a":0},{"a":1}]"#), "the data itself may be a list");
+    assert!(
+        matches(json!({ "a": [{ "exists": false }] }), json!({ "a": [] })),
+        "an empty list has no value"
+    );
+    assert!(
+        passes(&[json!({ "data": { "a": [1] } })], br#"[{"a":0},{"a":1}]"#),
+        "the data itself may be a list"
+    );
 }
 
 #[test]
 fn fields_of_an_object_hold_together_and_its_alternatives_one_by_one() {
-    let pattern =
-        json!({ "kind": ["quake"], "deep": { "$or": [{ "mag": [{ "numeric": [">", 6] }] }, { "felt": [true] }] } });
+    let pattern = json!({ "kind": ["quake"], "deep": { "$or": [{ "mag": [{ "numeric": [">", 6] }] }, { "felt": [true] }] } });
     assert!(matches(pattern.clone(), json!({ "kind": "quake", "deep": { "mag": 7 } })));
-    assert!(matches(pattern.clone(), json!({ "kind": "quake", "deep": { "mag": 1, "felt": true } })));
+    assert!(matches(
+        pattern.clone(),
+        json!({ "kind": "quake", "deep": { "mag": 1, "felt": true } })
+    ));
     assert!(!matches(pattern.clone(), json!({ "kind": "blast", "deep": { "mag": 7 } })));
     assert!(!matches(pattern, json!({ "kind": "quake", "deep": { "mag": 6, "felt": false } })));
 }
@@ -189,8 +257,14 @@ fn data_that_is_not_json_matches_no_pattern_over_the_data() {
     assert!(passes(std::slice::from_ref(&absent), b"{}"));
     assert!(!passes(std::slice::from_ref(&absent), b"plain text"));
     assert!(!passes(std::slice::from_ref(&absent), b"\xff\xfe"));
-    assert!(passes(&[json!({ "partitionKey": ["key"] })], b"plain text"), "nothing is asked of the data");
-    assert!(passes(&[absent, json!({ "partitionKey": ["key"] })], b"plain text"), "the other pattern takes it");
+    assert!(
+        passes(&[json!({ "partitionKey": ["key"] })], b"plain text"),
+        "nothing is asked of the data"
+    );
+    assert!(
+        passes(&[absent, json!({ "partitionKey": ["key"] })], b"plain text"),
+        "the other pattern takes it"
+    );
 }
 
 #[test]
@@ -225,7 +299,10 @@ fn what_is_no_pattern_is_named_with_its_place() {
         assert!(problem(pattern).contains(expected), "{pattern}: {}", problem(pattern));
         assert!(problem(pattern).contains(pattern), "the pattern is named");
     }
-    assert!(problem(&format!(r#"{{"data":{{"a":["{}"]}}}}"#, "x".repeat(4096))).contains("4096 characters"));
+    assert!(
+        problem(&format!(r#"{{"data":{{"a":["{}"]}}}}"#, "x".repeat(4096)))
+            .contains("4096 characters")
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The signals that ask a run to end: Ctrl-C, a request to terminate, and a terminal that is closed. Function processes are in
-//! groups of their own, so these reach `local` alone, which then ends them; a change of a stack takes back what it began. It refuses
-//! to know how.
+//! The signals that ask a run to end: Ctrl-C, a request to terminate, and a terminal that is
+//! closed. Function processes are in groups of their own, so these reach `local` alone, which then
+//! ends them; a change of a stack takes back what it began. It refuses to know how.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,7 +20,9 @@ impl Interrupts {
     /// # Errors
     /// When the system does not let signals be watched.
     pub(crate) fn watch() -> Result<Interrupts> {
-        let watch = |kind| signal(kind).map_err(|error| Error::failed("watching for Ctrl-C").because(error));
+        let watch = |kind| {
+            signal(kind).map_err(|error| Error::failed("watching for Ctrl-C").because(error))
+        };
         Ok(Interrupts {
             interrupt: watch(SignalKind::interrupt())?,
             terminate: watch(SignalKind::terminate())?,

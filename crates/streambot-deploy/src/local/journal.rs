@@ -1,5 +1,6 @@
-//! The truth about a run, as NDJSON: an event a line, in the order in which it happened. Every line is written at once and
-//! whole, so that a run that is killed leaves what can be read. It refuses to know why anything happened.
+//! The truth about a run, as NDJSON: an event a line, in the order in which it happened. Every line
+//! is written at once and whole, so that a run that is killed leaves what can be read. It refuses
+//! to know why anything happened.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -78,17 +79,22 @@ impl Journal {
     /// # Errors
     /// Bad usage when the file cannot be made.
     pub(crate) fn create(path: &Path) -> Result<Journal> {
-        let file = File::create(path)
-            .map_err(|error| Error::usage(format!("creating the journal {}", path.display())).because(error))?;
+        let file = File::create(path).map_err(|error| {
+            Error::usage(format!("creating the journal {}", path.display())).because(error)
+        })?;
         Ok(Journal { file: Some((path.to_owned(), Mutex::new(file))) })
     }
 
-    /// The run begins, with these settings of the mapping, on these shards; more may come when a stream is resharded.
+    /// The run begins, with these settings of the mapping, on these shards; more may come when a
+    /// stream is resharded.
     ///
     /// # Errors
     /// Here as below: when the file cannot be written.
     pub(crate) fn start(&self, settings: &EventSourceSettings, shards: &[ShardId]) -> Result<()> {
-        self.write(|| Event::Start { settings, shards: shards.iter().map(ShardId::as_str).collect() })
+        self.write(|| Event::Start {
+            settings,
+            shards: shards.iter().map(ShardId::as_str).collect(),
+        })
     }
 
     /// A batch is sent. `attempt` is counted from 1, since the checkpoint last moved.
@@ -107,7 +113,11 @@ impl Journal {
             lane,
             request_id,
             attempt,
-            sequence_numbers: batch.records().iter().map(|record| record.sequence_number.as_str()).collect(),
+            sequence_numbers: batch
+                .records()
+                .iter()
+                .map(|record| record.sequence_number.as_str())
+                .collect(),
         })
     }
 
@@ -135,8 +145,17 @@ impl Journal {
     }
 
     /// All records of the shard up to this one are done or given up.
-    pub(crate) fn checkpoint(&self, at_ms: u64, shard: &ShardId, sequence_number: &SequenceNumber) -> Result<()> {
-        self.write(|| Event::Checkpoint { at_ms, shard: shard.as_str(), sequence_number: sequence_number.as_str() })
+    pub(crate) fn checkpoint(
+        &self,
+        at_ms: u64,
+        shard: &ShardId,
+        sequence_number: &SequenceNumber,
+    ) -> Result<()> {
+        self.write(|| Event::Checkpoint {
+            at_ms,
+            shard: shard.as_str(),
+            sequence_number: sequence_number.as_str(),
+        })
     }
 
     /// Writes the event, which is not even made where there is no journal.
@@ -148,7 +167,9 @@ impl Journal {
             line.push(b'\n');
             file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
         });
-        line.map_err(|error| Error::failed(format!("writing the journal {}", path.display())).because(error))
+        line.map_err(|error| {
+            Error::failed(format!("writing the journal {}", path.display())).because(error)
+        })
     }
 }
 
@@ -173,7 +194,8 @@ mod tests {
         journal.discard(&body()).unwrap();
         journal.checkpoint(7, &shard, &SequenceNumber::new("8")).unwrap();
         let lines = std::fs::read_to_string(&path).unwrap();
-        let discard = format!("{{\"event\":\"discard\",{}", &serde_json::to_string(&body()).unwrap()[1..]);
+        let discard =
+            format!("{{\"event\":\"discard\",{}", &serde_json::to_string(&body()).unwrap()[1..]);
         let expected = [
             r#"{"event":"start","settings":{"batch-size":2},"shards":["shardId-000000000003"]}"#,
             concat!(

@@ -1,5 +1,6 @@
-//! A real stream, read through the Kinesis API into the buffer, as Lambda's pollers read it: each shard from its iterator, a
-//! child only after its parents. It only reads, and refuses to know what is done with the records.
+//! A real stream, read through the Kinesis API into the buffer, as Lambda's pollers read it: each
+//! shard from its iterator, a child only after its parents. It only reads, and refuses to know what
+//! is done with the records.
 
 mod lineage;
 
@@ -29,7 +30,8 @@ use crate::error::{Error, Result};
 
 pub(crate) use self::lineage::Position;
 
-/// Bytes of encoded records that may wait for a shard's reader; one answer of up to 10 MB comes on top.
+/// Bytes of encoded records that may wait for a shard's reader; one answer of up to 10 MB comes on
+/// top.
 pub(crate) const READ_AHEAD: usize = 8 * 1024 * 1024;
 
 /// Lambda's base rate: once a second for each shard that is read to its tip.
@@ -38,7 +40,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const EMPTY_INTERVAL: Duration = Duration::from_millis(200);
 /// The longest wait after a throttled read.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
-/// How often a closed shard's children are looked for; the stream lists them a moment after it closed their parent.
+/// How often a closed shard's children are looked for; the stream lists them a moment after it
+/// closed their parent.
 const CHILD_LISTINGS: u32 = 10;
 
 /// A stream that was found, and its shards.
@@ -64,7 +67,11 @@ impl Consumer {
     ) -> Result<Consumer> {
         let client = Client::new(config);
         let look_up = client.describe_stream_summary();
-        let look_up = if stream.starts_with("arn:") { look_up.stream_arn(stream) } else { look_up.stream_name(stream) };
+        let look_up = if stream.starts_with("arn:") {
+            look_up.stream_arn(stream)
+        } else {
+            look_up.stream_name(stream)
+        };
         let found = look_up.send().await.map_err(|error| {
             if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) {
                 let region = config.region().map(ToString::to_string).unwrap_or_default();
@@ -76,7 +83,9 @@ impl Consumer {
         })?;
         let summary = found.stream_description_summary();
         let arn = summary.map(|summary| summary.stream_arn().to_owned());
-        let arn = arn.ok_or_else(|| Error::failed(format!("looking up the stream {stream} brought nothing")))?;
+        let arn = arn.ok_or_else(|| {
+            Error::failed(format!("looking up the stream {stream} brought nothing"))
+        })?;
         let hours = summary.map_or(24, |summary| summary.retention_period_hours().unsigned_abs());
         let lineage = Lineage::new(start, list_shards(&client, &arn).await?);
         let retention = Duration::from_secs(u64::from(hours) * 3600);
@@ -98,7 +107,8 @@ impl Consumer {
         self.lineage.unfinished().cloned().collect()
     }
 
-    /// Reads every shard into the buffer, until all are at their tips where that was asked for, else for ever.
+    /// Reads every shard into the buffer, until all are at their tips where that was asked for,
+    /// else for ever.
     ///
     /// # Errors
     /// When the stream can no longer be read; the records before are in the buffer.
@@ -128,7 +138,8 @@ impl Consumer {
                 };
                 readers.spawn(reader.run(position));
             }
-            if tips.is_empty() || self.until_caught_up && tips.values().all(|is_at_tip| *is_at_tip) {
+            if tips.is_empty() || self.until_caught_up && tips.values().all(|is_at_tip| *is_at_tip)
+            {
                 return Ok(());
             }
             tokio::select! {
@@ -167,10 +178,14 @@ async fn list_shards(client: &Client, arn: &str) -> Result<Vec<Listed>> {
     let mut shards = Vec::new();
     let mut page = client.list_shards().stream_arn(arn);
     loop {
-        let answer = page.send().await.map_err(|error| aws::failed(format!("listing the shards of {arn}"), error))?;
+        let answer = page
+            .send()
+            .await
+            .map_err(|error| aws::failed(format!("listing the shards of {arn}"), error))?;
         for shard in answer.shards() {
             let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()];
-            let closed = shard.sequence_number_range().and_then(|range| range.ending_sequence_number());
+            let closed =
+                shard.sequence_number_range().and_then(|range| range.ending_sequence_number());
             shards.push(Listed {
                 id: ShardId::named(shard.shard_id()),
                 parents: parents.into_iter().flatten().map(ShardId::named).collect(),
@@ -204,16 +219,25 @@ impl Reader {
     async fn run(self, start: Position) -> Result<(usize, ShardId)> {
         let mut iterator = Some(self.iterator(&start).await?);
         // Where a new iterator begins. One at "now" would pass over what has come since.
-        let mut position = if start == Position::Latest { Position::At(seconds_now()) } else { start };
+        let mut position =
+            if start == Position::Latest { Position::At(seconds_now()) } else { start };
         let mut delay = POLL_INTERVAL;
         while let Some(current) = iterator {
             self.buffer.room_in(self.number).await;
-            let read = self.client.get_records().stream_arn(&self.arn).shard_iterator(&current).send().await;
+            let read = self
+                .client
+                .get_records()
+                .stream_arn(&self.arn)
+                .shard_iterator(&current)
+                .send()
+                .await;
             match read {
                 Ok(answer) => {
                     delay = POLL_INTERVAL;
-                    let (is_empty, is_at_tip) =
-                        (answer.records().is_empty(), answer.millis_behind_latest().unwrap_or(0) == 0);
+                    let (is_empty, is_at_tip) = (
+                        answer.records().is_empty(),
+                        answer.millis_behind_latest().unwrap_or(0) == 0,
+                    );
                     iterator = self.take(answer, &mut position);
                     let is_closed = iterator.is_none();
                     // It fails only where nobody waits for the tip any more.
@@ -224,27 +248,40 @@ impl Reader {
                         sleep(EMPTY_INTERVAL).await;
                     }
                 }
-                Err(error) if error.as_service_error().is_some_and(GetRecordsError::is_expired_iterator_exception) => {
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(GetRecordsError::is_expired_iterator_exception) =>
+                {
                     iterator = Some(self.iterator(&position).await?);
                 }
                 Err(error) if is_throttled(&error) => {
-                    self.console.note(&format!("{}: the stream throttles its readers; waiting {delay:?}", self.id));
+                    self.console.note(&format!(
+                        "{}: the stream throttles its readers; waiting {delay:?}",
+                        self.id
+                    ));
                     sleep(delay).await;
                     delay = (delay * 2).min(LONGEST_DELAY);
                     iterator = Some(current);
                 }
-                Err(error) => return Err(aws::failed(format!("reading {} of {}", self.id, self.arn), error)),
+                Err(error) => {
+                    return Err(aws::failed(format!("reading {} of {}", self.id, self.arn), error));
+                }
             }
         }
         self.buffer.done_with(self.number).await;
         Ok((self.number, self.id))
     }
 
-    /// Puts what was read into the buffer. Answers the iterator of the next read; none where the shard is closed.
+    /// Puts what was read into the buffer. Answers the iterator of the next read; none where the
+    /// shard is closed.
     fn take(&self, answer: GetRecordsOutput, position: &mut Position) -> Option<String> {
         let iterator = answer.next_shard_iterator;
-        let records: Vec<Record> =
-            answer.records.into_iter().map(|record| taken(record, &self.id, &self.events)).collect();
+        let records: Vec<Record> = answer
+            .records
+            .into_iter()
+            .map(|record| taken(record, &self.id, &self.events))
+            .collect();
         if let Some(last) = records.last() {
             *position = Position::After(last.sequence_number.clone());
         }
@@ -259,21 +296,27 @@ impl Reader {
         let ask = match position {
             Position::TrimHorizon => ask.shard_iterator_type(ShardIteratorType::TrimHorizon),
             Position::Latest => ask.shard_iterator_type(ShardIteratorType::Latest),
-            Position::At(seconds) => {
-                ask.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_secs_f64(*seconds))
-            }
+            Position::At(seconds) => ask
+                .shard_iterator_type(ShardIteratorType::AtTimestamp)
+                .timestamp(DateTime::from_secs_f64(*seconds)),
             Position::After(sequence_number) => ask
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence_number.as_str()),
         };
         let doing = || format!("finding the place to read {} of {} from", self.id, self.arn);
         let answer = ask.send().await.map_err(|error| aws::failed(doing(), error))?;
-        answer.shard_iterator.ok_or_else(|| Error::failed(format!("{}: no iterator was given", doing())))
+        answer
+            .shard_iterator
+            .ok_or_else(|| Error::failed(format!("{}: no iterator was given", doing())))
     }
 }
 
 /// A record of the shard as the API gives it, measured by what it takes in an event.
-pub(crate) fn taken(record: aws_sdk_kinesis::types::Record, shard: &ShardId, events: &EventWriter) -> Record {
+pub(crate) fn taken(
+    record: aws_sdk_kinesis::types::Record,
+    shard: &ShardId,
+    events: &EventWriter,
+) -> Record {
     let arrival = record.approximate_arrival_timestamp.and_then(|arrival| arrival.to_millis().ok());
     let mut taken = Record {
         sequence_number: SequenceNumber::new(&record.sequence_number),
@@ -314,7 +357,8 @@ mod tests {
     fn a_record_of_a_stream_that_gives_no_key_has_none() {
         let events = EventWriter::new("us-east-1", "arn:stream", "arn:role");
         let key_of = |key: Option<&str>| {
-            let record = aws_sdk_kinesis::types::Record::builder().sequence_number("7").data(Blob::new("a"));
+            let record =
+                aws_sdk_kinesis::types::Record::builder().sequence_number("7").data(Blob::new("a"));
             let record = record.set_partition_key(key.map(str::to_owned)).build().unwrap();
             taken(record, &ShardId::numbered(0), &events).partition_key
         };

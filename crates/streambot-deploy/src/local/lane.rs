@@ -1,5 +1,6 @@
-//! One lane of a shard: the records waiting for their turn, and the one batch that is being delivered until it is done or
-//! given up. Pure, under a clock that is passed in; it knows neither the shard's other lanes nor the checkpoint.
+//! One lane of a shard: the records waiting for their turn, and the one batch that is being
+//! delivered until it is done or given up. Pure, under a clock that is passed in; it knows neither
+//! the shard's other lanes nor the checkpoint.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -11,7 +12,8 @@ use super::window::{Frame, LATENESS, State, Window};
 /// What an event says of its window besides the state takes fewer bytes than this.
 const FRAME_BYTES: usize = 1024;
 
-/// A lane. At most one of its batches is in flight, and that one blocks it until it is settled: this keeps the order.
+/// A lane. At most one of its batches is in flight, and that one blocks it until it is settled:
+/// this keeps the order.
 #[derive(Debug)]
 pub(crate) struct Lane {
     number: usize,
@@ -98,7 +100,13 @@ pub(crate) struct Settled {
 impl Lane {
     /// The lane with this number, counted from 0, without records.
     pub(crate) fn new(number: usize) -> Lane {
-        Lane { number, waiting: VecDeque::new(), waiting_bytes: 0, work: Work::Idle, aggregation: None }
+        Lane {
+            number,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            work: Work::Idle,
+            aggregation: None,
+        }
     }
 
     /// Queues a record that was read at `now`.
@@ -125,7 +133,9 @@ impl Lane {
     /// The lowest record that is not done.
     pub(crate) fn first_unfinished(&self) -> Option<&SequenceNumber> {
         let sent = match &self.work {
-            Work::InFlight(delivery) | Work::Retrying(delivery, _) => delivery.batch.records().first(),
+            Work::InFlight(delivery) | Work::Retrying(delivery, _) => {
+                delivery.batch.records().first()
+            }
             Work::Idle => None,
         };
         let record = sent.or_else(|| self.waiting.front().map(|waiting| &waiting.record));
@@ -143,8 +153,10 @@ impl Lane {
             return Some(at);
         }
         let first = self.waiting.front()?;
-        let is_complete = self.window_of_next(settings).is_some_and(|window| supply.latest_arrival >= window.end);
-        let is_full = self.waiting.len() >= settings.batch_size || self.waiting_bytes >= settings.maximum_event_bytes;
+        let is_complete =
+            self.window_of_next(settings).is_some_and(|window| supply.latest_arrival >= window.end);
+        let is_full = self.waiting.len() >= settings.batch_size
+            || self.waiting_bytes >= settings.maximum_event_bytes;
         if is_full || is_complete || supply.flush {
             Some(first.since)
         } else if settings.batching_window > 0 {
@@ -155,7 +167,12 @@ impl Lane {
     }
 
     /// Takes what is to be sent at `now`; the caller has seen that something is due.
-    pub(crate) fn take_due(&mut self, now: u64, settings: &Settings, supply: Supply) -> Option<Due> {
+    pub(crate) fn take_due(
+        &mut self,
+        now: u64,
+        settings: &Settings,
+        supply: Supply,
+    ) -> Option<Due> {
         let (mut delivery, retry) = match mem::replace(&mut self.work, Work::Idle) {
             Work::Idle if self.final_due_at(supply).is_some_and(|at| at <= now) => {
                 (Delivery { is_final: true, ..Delivery::new(Batch::new([])) }, false)
@@ -175,14 +192,16 @@ impl Lane {
         Some(due)
     }
 
-    /// Gives up the records at the front that are too old for another attempt; records arrive in order, so the old ones
-    /// are in front. `None` when nothing is.
+    /// Gives up the records at the front that are too old for another attempt; records arrive in
+    /// order, so the old ones are in front. `None` when nothing is.
     pub(crate) fn take_expired(&mut self, now: u64, settings: &Settings) -> Option<Discard> {
-        let is_expired = |record: &Record| now.saturating_sub(record.arrival) > settings.maximum_record_age;
+        let is_expired =
+            |record: &Record| now.saturating_sub(record.arrival) > settings.maximum_record_age;
         match &mut self.work {
             Work::InFlight(_) => None,
             Work::Retrying(delivery, _) => {
-                let count = delivery.batch.records().iter().take_while(|record| is_expired(record)).count();
+                let count =
+                    delivery.batch.records().iter().take_while(|record| is_expired(record)).count();
                 let (batch, rest) = delivery.batch.split_at(count);
                 if batch.is_empty() {
                     return None;
@@ -199,7 +218,8 @@ impl Lane {
                 Some(self.expired(batch, attempts, true))
             }
             Work::Idle => {
-                let count = self.waiting.iter().take_while(|waiting| is_expired(&waiting.record)).count();
+                let count =
+                    self.waiting.iter().take_while(|waiting| is_expired(&waiting.record)).count();
                 if count == 0 {
                     return None;
                 }
@@ -209,7 +229,8 @@ impl Lane {
         }
     }
 
-    /// Records that grew too old after this many attempts; a batch that was split was sent, though that counts as none.
+    /// Records that grew too old after this many attempts; a batch that was split was sent, though
+    /// that counts as none.
     fn expired(&self, batch: Batch, attempts: u32, was_sent: bool) -> Discard {
         Discard {
             lane: self.number,
@@ -221,11 +242,13 @@ impl Lane {
         }
     }
 
-    /// Gives up a window whose final event fails and that is over for longer than a record may be old. `None` when there
-    /// is none: until then it blocks the lane, for there are no records to discard.
+    /// Gives up a window whose final event fails and that is over for longer than a record may be
+    /// old. `None` when there is none: until then it blocks the lane, for there are no records to
+    /// discard.
     pub(crate) fn take_lost_window(&mut self, now: u64, settings: &Settings) -> Option<Window> {
-        let is_lost =
-            |aggregation: &mut Aggregation| now.saturating_sub(aggregation.window.end) > settings.maximum_record_age;
+        let is_lost = |aggregation: &mut Aggregation| {
+            now.saturating_sub(aggregation.window.end) > settings.maximum_record_age
+        };
         match &self.work {
             Work::Retrying(delivery, _) if delivery.is_final => {}
             _ => return None,
@@ -235,7 +258,8 @@ impl Lane {
         Some(lost.window)
     }
 
-    /// Notes how the invocation in flight ended, and the state it answered. `None` when there was none.
+    /// Notes how the invocation in flight ended, and the state it answered. `None` when there was
+    /// none.
     pub(crate) fn settle(
         &mut self,
         now: u64,
@@ -267,9 +291,11 @@ impl Lane {
             (delivery.attempts, delivery.failures) = (0, 0);
         }
         delivery.batch = left;
-        // A reported failure splits the batch at its checkpoint alone, as the guide says; other failures in the middle.
-        let is_split =
-            settings.bisect && delivery.batch.len() > 1 && matches!(outcome, Outcome::FunctionError | Outcome::Refused);
+        // A reported failure splits the batch at its checkpoint alone, as the guide says; other
+        // failures in the middle.
+        let is_split = settings.bisect
+            && delivery.batch.len() > 1
+            && matches!(outcome, Outcome::FunctionError | Outcome::Refused);
         if outcome == Outcome::Throttled {
             delivery.attempts -= 1;
             self.retry(now, delivery, settings);
@@ -283,7 +309,9 @@ impl Lane {
             settled.discard = Some(Discard {
                 lane: self.number,
                 batch: delivery.batch,
-                condition: Condition::RetryAttemptsExhausted { function_error: outcome == Outcome::FunctionError },
+                condition: Condition::RetryAttemptsExhausted {
+                    function_error: outcome == Outcome::FunctionError,
+                },
                 approximate_invoke_count: delivery.attempts,
                 was_sent: true,
                 window: self.frame(false),
@@ -350,10 +378,13 @@ impl Lane {
     fn next_batch(&mut self, settings: &Settings) -> Option<Batch> {
         let window = self.window_of_next(settings);
         if let (None, Some(window)) = (&self.aggregation, window) {
-            self.aggregation = Some(Aggregation { window, state: State::default(), is_terminated_early: false });
+            self.aggregation =
+                Some(Aggregation { window, state: State::default(), is_terminated_early: false });
         }
-        let frame_bytes =
-            self.aggregation.as_ref().map_or(0, |aggregation| FRAME_BYTES + aggregation.state.as_str().len());
+        let frame_bytes = self
+            .aggregation
+            .as_ref()
+            .map_or(0, |aggregation| FRAME_BYTES + aggregation.state.as_str().len());
         let maximum_bytes = settings.maximum_event_bytes.saturating_sub(frame_bytes);
         let mut bytes = 0;
         let count = self
@@ -362,7 +393,8 @@ impl Lane {
             .take(settings.batch_size)
             .take_while(|waiting| {
                 bytes += waiting.record.encoded_len;
-                bytes <= maximum_bytes && window.is_none_or(|window| waiting.record.arrival < window.end)
+                bytes <= maximum_bytes
+                    && window.is_none_or(|window| waiting.record.arrival < window.end)
             })
             .count();
         // A record that alone passes the limit could never be sent otherwise.
@@ -371,7 +403,8 @@ impl Lane {
     }
 
     fn take_waiting(&mut self, count: usize) -> Batch {
-        let records: Vec<Record> = self.waiting.drain(..count).map(|waiting| waiting.record).collect();
+        let records: Vec<Record> =
+            self.waiting.drain(..count).map(|waiting| waiting.record).collect();
         self.waiting_bytes -= records.iter().map(|record| record.encoded_len).sum::<usize>();
         Batch::new(records)
     }

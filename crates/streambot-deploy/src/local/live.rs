@@ -1,4 +1,5 @@
-//! The live view of a run as text: a line for each shard and one for all of them. Pure; it refuses to know where it is shown.
+//! The live view of a run as text: a line for each shard and one for all of them. Pure; it refuses
+//! to know where it is shown.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use super::summary::thousands;
 
 /// Shards with a line of their own; the others share one.
 const MOST_SHARDS: usize = 12;
-/// How much of a rate is what was seen since the last look, a second ago; the rest is what it was before.
+/// How much of a rate is what was seen since the last look, a second ago; the rest is what it was
+/// before.
 const FRESHNESS: f64 = 0.6;
 
 /// How fast each shard goes, between two looks.
@@ -49,15 +51,19 @@ impl Live {
             .collect();
         let mut text = row(
             &format!("{:.1} s", elapsed.as_secs_f64()),
-            ["records", "done", "in flight", "iterator age", "retries", "discarded", "records/s"].map(str::to_owned),
+            ["records", "done", "in flight", "iterator age", "retries", "discarded", "records/s"]
+                .map(str::to_owned),
         );
         let (own, rest) = lines.split_at(lines.len().min(MOST_SHARDS));
         for (name, line) in own {
             text += &row(name, line.numbers());
         }
-        let sum = |lines: &[(String, Line)]| lines.iter().fold(Line::default(), |sum, (_, line)| sum.plus(line));
+        let sum = |lines: &[(String, Line)]| {
+            lines.iter().fold(Line::default(), |sum, (_, line)| sum.plus(line))
+        };
         if !rest.is_empty() {
-            text += &row(&format!("{} more shards", thousands(rest.len() as u64)), sum(rest).numbers());
+            text +=
+                &row(&format!("{} more shards", thousands(rest.len() as u64)), sum(rest).numbers());
         }
         if lines.len() > 1 {
             text += &row("all", sum(&lines).numbers());
@@ -71,7 +77,8 @@ impl Pace {
     fn move_to(&mut self, done: u64, since: f64) {
         let fresh = (done - self.done) as f64 / since.max(0.001);
         let weight = FRESHNESS.min(FRESHNESS * since);
-        self.per_second = if self.done == 0 { fresh } else { self.per_second * (1.0 - weight) + fresh * weight };
+        self.per_second =
+            if self.done == 0 { fresh } else { self.per_second * (1.0 - weight) + fresh * weight };
         self.done = done;
     }
 }
@@ -98,7 +105,8 @@ impl Line {
             thousands(records),
             thousands(succeeded),
             self.in_flight.to_string(),
-            self.iterator_age.map_or_else(|| "–".to_owned(), |age| format!("{:.1} s", age as f64 / 1000.0)),
+            self.iterator_age
+                .map_or_else(|| "–".to_owned(), |age| format!("{:.1} s", age as f64 / 1000.0)),
             thousands(retries),
             thousands(discarded),
             thousands(self.per_second as u64),
@@ -106,8 +114,13 @@ impl Line {
     }
 }
 
-fn row(name: &str, [records, done, in_flight, age, retries, discarded, rate]: [String; 7]) -> String {
-    format!("{name:<21}{records:>11}{done:>11}{in_flight:>11}{age:>14}{retries:>9}{discarded:>11}{rate:>11}\n")
+fn row(
+    name: &str,
+    [records, done, in_flight, age, retries, discarded, rate]: [String; 7],
+) -> String {
+    format!(
+        "{name:<21}{records:>11}{done:>11}{in_flight:>11}{age:>14}{retries:>9}{discarded:>11}{rate:>11}\n"
+    )
 }
 
 #[cfg(test)]
@@ -117,7 +130,12 @@ mod tests {
 
     fn shard(number: usize, records: u64, succeeded: u64) -> Progress {
         let counts = Counts { records, succeeded, retries: 1, ..Counts::default() };
-        Progress { counts, in_flight: 1, iterator_age: Some(1_250), ..Progress::new(ShardId::numbered(number)) }
+        Progress {
+            counts,
+            in_flight: 1,
+            iterator_age: Some(1_250),
+            ..Progress::new(ShardId::numbered(number))
+        }
     }
 
     #[test]
@@ -139,6 +157,11 @@ mod tests {
         let text = Live::default().look(&shards, Duration::from_secs(1));
         assert_eq!(text.lines().count(), 1 + MOST_SHARDS + 2);
         assert!(text.contains("988 more shards"), "{text}");
-        assert!(text.lines().last().is_some_and(|all| all.starts_with("all ") && all.contains("10,000")), "{text}");
+        assert!(
+            text.lines()
+                .last()
+                .is_some_and(|all| all.starts_with("all ") && all.contains("10,000")),
+            "{text}"
+        );
     }
 }

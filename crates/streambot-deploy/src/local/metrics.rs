@@ -1,5 +1,5 @@
-//! The metrics a function emits: lines of CloudWatch's embedded metric format among what it prints, summed up. It refuses to
-//! know where the lines come from and what the metrics mean.
+//! The metrics a function emits: lines of CloudWatch's embedded metric format among what it prints,
+//! summed up. It refuses to know where the lines come from and what the metrics mean.
 //!
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
@@ -68,7 +68,9 @@ pub(crate) fn values(line: &str) -> Option<Vec<Value>> {
     let mut fields: Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
     let metadata: Metadata = serde_json::from_value(fields.remove("_aws")?).ok()?;
     let mut values = Vec::new();
-    for Definition { name, unit } in metadata.directives.into_iter().flat_map(|directive| directive.metrics) {
+    for Definition { name, unit } in
+        metadata.directives.into_iter().flat_map(|directive| directive.metrics)
+    {
         // Taken out, because a name in two directives is one value with two sets of dimensions.
         let found = match fields.remove(&name) {
             Some(serde_json::Value::Array(found)) => found,
@@ -108,7 +110,11 @@ impl Metrics {
 /// A whole number without decimals.
 pub(crate) fn number(value: f64) -> Option<Number> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    if value.fract() == 0.0 && value.abs() < EXACT { Some(Number::from(value as i64)) } else { Number::from_f64(value) }
+    if value.fract() == 0.0 && value.abs() < EXACT {
+        Some(Number::from(value as i64))
+    } else {
+        Number::from_f64(value)
+    }
 }
 
 fn as_written<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -144,7 +150,8 @@ mod tests {
 
     #[test]
     fn other_lines_are_left_alone() {
-        for line in ["alert", "{}", r#"{"_aws":1}"#, r#"{"message":"\"_aws\""}"#, r#"{"_aws":"#, ""] {
+        for line in ["alert", "{}", r#"{"_aws":1}"#, r#"{"message":"\"_aws\""}"#, r#"{"_aws":"#, ""]
+        {
             assert_eq!(values(line), None, "{line}");
         }
     }

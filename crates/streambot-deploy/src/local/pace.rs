@@ -1,5 +1,5 @@
-//! How fast records are handed on: so many a second, evenly. Pure, under a clock that is passed in; it refuses to know what a
-//! record is.
+//! How fast records are handed on: so many a second, evenly. Pure, under a clock that is passed in;
+//! it refuses to know what a record is.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -18,13 +18,16 @@ impl Pace {
         Pace { per_second, started: None, handed_on: 0 }
     }
 
-    /// How long the next record has to wait from `now` on; the first one does not. It counts as handed on.
+    /// How long the next record has to wait from `now` on; the first one does not. It counts as
+    /// handed on.
     pub(crate) fn next(&mut self, now: Duration) -> Duration {
         let started = *self.started.get_or_insert(now);
         let rate = u64::from(self.per_second.get());
         let (seconds, rest) = (self.handed_on / rate, self.handed_on % rate);
         // Less than a second's share: the product stays far below 2^64.
-        let due = started + Duration::from_secs(seconds) + Duration::from_nanos(rest * 1_000_000_000 / rate);
+        let due = started
+            + Duration::from_secs(seconds)
+            + Duration::from_nanos(rest * 1_000_000_000 / rate);
         self.handed_on += 1;
         due.saturating_sub(now)
     }

@@ -1,4 +1,5 @@
-//! Which partition key a line gets, and which shard that key routes to. It refuses to know where lines come from.
+//! Which partition key a line gets, and which shard that key routes to. It refuses to know where
+//! lines come from.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -7,7 +8,8 @@ use md5::{Digest as _, Md5};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The most characters of a partition key: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html>.
+/// The most characters of a partition key:
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html>.
 const LONGEST_KEY: usize = 256;
 
 /// How a line's partition key is made.
@@ -42,7 +44,10 @@ impl std::str::FromStr for Pointer {
     fn from_str(text: &str) -> Result<Pointer, String> {
         let mut parts = text.split('/');
         if !parts.next().is_some_and(str::is_empty) {
-            return Err(format!("a JSON pointer starts with a slash, such as /{}", text.replace('.', "/")));
+            return Err(format!(
+                "a JSON pointer starts with a slash, such as /{}",
+                text.replace('.', "/")
+            ));
         }
         let tokens = parts.map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
         Ok(Pointer { text: text.to_owned(), tokens })
@@ -65,25 +70,27 @@ impl Pointer {
             .map_err(|error| format!("is not JSON, so {self} finds nothing in it: {error}"))?
             .ok_or_else(|| format!("has nothing at {self}"))?;
         let key = match found.get().as_bytes().first() {
-            Some(b'"') => {
-                serde_json::from_str(found.get()).map_err(|error| format!("has no text at {self}: {error}"))?
+            Some(b'"') => serde_json::from_str(found.get())
+                .map_err(|error| format!("has no text at {self}: {error}"))?,
+            Some(b'{') => {
+                return Err(format!("has an object at {self}, which is no partition key"));
             }
-            Some(b'{') => return Err(format!("has an object at {self}, which is no partition key")),
             Some(b'[') => return Err(format!("has a list at {self}, which is no partition key")),
             Some(b'n') => return Err(format!("has null at {self}, which is no partition key")),
             _ => found.get().to_owned(),
         };
         match key.chars().count() {
             0 => Err(format!("has an empty text at {self}, which is no partition key")),
-            length if length > LONGEST_KEY => {
-                Err(format!("has {length} characters at {self}; a partition key has at most {LONGEST_KEY}"))
-            }
+            length if length > LONGEST_KEY => Err(format!(
+                "has {length} characters at {self}; a partition key has at most {LONGEST_KEY}"
+            )),
             _ => Ok(key),
         }
     }
 }
 
-/// Walks down the tokens and skips everything beside the way; the value at the end keeps its JSON text.
+/// Walks down the tokens and skips everything beside the way; the value at the end keeps its JSON
+/// text.
 #[derive(Clone, Copy)]
 struct Find<'a> {
     tokens: &'a [String],
@@ -126,7 +133,8 @@ impl<'de> Visitor<'de> for Find<'_> {
         let Some((wanted, tokens)) = self.tokens.split_first() else {
             return Ok(None);
         };
-        let wanted: Option<usize> = wanted.parse().ok().filter(|index: &usize| index.to_string() == *wanted);
+        let wanted: Option<usize> =
+            wanted.parse().ok().filter(|index: &usize| index.to_string() == *wanted);
         let mut found = None;
         for index in 0.. {
             let step = if Some(index) == wanted {
@@ -135,7 +143,8 @@ impl<'de> Visitor<'de> for Find<'_> {
                     ControlFlow::Continue(())
                 })
             } else {
-                list.next_element::<IgnoredAny>()?.map_or(ControlFlow::Break(()), |_| ControlFlow::Continue(()))
+                list.next_element::<IgnoredAny>()?
+                    .map_or(ControlFlow::Break(()), |_| ControlFlow::Continue(()))
             };
             if step.is_break() {
                 break;
@@ -192,7 +201,8 @@ impl Visitor<'_> for IsKey<'_> {
     }
 }
 
-/// The shards of a stream, each with an equal share of the 2^128 hash keys; the last one takes what the division leaves.
+/// The shards of a stream, each with an equal share of the 2^128 hash keys; the last one takes what
+/// the division leaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HashKeyRanges {
     shards: usize,
@@ -204,7 +214,8 @@ impl HashKeyRanges {
         HashKeyRanges { shards: shards.max(1) }
     }
 
-    /// The shard a partition key goes to, counted from 0: the one whose range holds the key's MD5 as a big-endian number.
+    /// The shard a partition key goes to, counted from 0: the one whose range holds the key's MD5
+    /// as a big-endian number.
     pub(crate) fn shard_of(self, partition_key: &str) -> usize {
         self.shard_at(hash(partition_key.as_bytes()))
     }
@@ -237,8 +248,7 @@ mod tests {
 
     #[test]
     fn a_text_is_the_key_as_it_is_and_a_number_or_boolean_by_its_json_text() {
-        let line =
-            r#"{"net":"u\"w","deep":{"list":[0,{"a/b~c":1.50}]},"large":123456789012345678901234567890,"yes":true}"#;
+        let line = r#"{"net":"u\"w","deep":{"list":[0,{"a/b~c":1.50}]},"large":123456789012345678901234567890,"yes":true}"#;
         assert_eq!(key("/net", line).unwrap(), "u\"w");
         assert_eq!(key("/deep/list/1/a~1b~0c", line).unwrap(), "1.50");
         assert_eq!(key("/large", line).unwrap(), "123456789012345678901234567890");
@@ -264,7 +274,11 @@ mod tests {
         }
         assert!(key("/net", "{\"net\":1").unwrap_err().contains("is not JSON"));
         assert!(key("/net", "{\"net\":1} x").unwrap_err().contains("is not JSON"));
-        assert!(key("/k", &format!("{{\"k\":\"{}\"}}", "x".repeat(257))).unwrap_err().contains("257 characters"));
+        assert!(
+            key("/k", &format!("{{\"k\":\"{}\"}}", "x".repeat(257)))
+                .unwrap_err()
+                .contains("257 characters")
+        );
     }
 
     #[test]

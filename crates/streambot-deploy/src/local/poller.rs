@@ -1,6 +1,7 @@
-//! One shard's reader as a pure state machine: records and answers go in, actions come out. Time is a number of milliseconds
-//! passed in, so a test can run days in a moment. It knows what Lambda's event source mapping decides, and refuses to know
-//! where records come from, what an answer looked like, or how a function is called.
+//! One shard's reader as a pure state machine: records and answers go in, actions come out. Time is
+//! a number of milliseconds passed in, so a test can run days in a moment. It knows what Lambda's
+//! event source mapping decides, and refuses to know where records come from, what an answer looked
+//! like, or how a function is called.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,7 +12,8 @@ use super::lane::{Lane, Supply};
 use super::record::{Batch, Record, SequenceNumber, ShardId};
 use super::window::{Frame, State, Window};
 
-/// Retry delays double up to this many times the first one: 1 s up to 30 s, which fits what was recorded on AWS.
+/// Retry delays double up to this many times the first one: 1 s up to 30 s, which fits what was
+/// recorded on AWS.
 const LONGEST_DELAY: u64 = 30;
 
 /// The settings of the event source mapping that decide how a shard is read.
@@ -21,22 +23,26 @@ pub(crate) struct Settings {
     pub(crate) batch_size: usize,
     /// The most bytes of encoded records in one event.
     pub(crate) maximum_event_bytes: usize,
-    /// How long a batch may wait to be full, in milliseconds since its first record was read; 0 sends what one read brought.
+    /// How long a batch may wait to be full, in milliseconds since its first record was read; 0
+    /// sends what one read brought.
     pub(crate) batching_window: u64,
-    /// How many batches of the shard may be in flight at once, each with partition keys of its own, 1–10.
+    /// How many batches of the shard may be in flight at once, each with partition keys of its own,
+    /// 1–10.
     pub(crate) parallelization_factor: usize,
     /// How often a failed batch is sent again; `None`: until its records are too old.
     pub(crate) maximum_retry_attempts: Option<u32>,
     /// The age in milliseconds above which a record is given up.
     pub(crate) maximum_record_age: u64,
-    /// The wait before the first retry, in milliseconds. It doubles with each further one, up to thirty times itself.
+    /// The wait before the first retry, in milliseconds. It doubles with each further one, up to
+    /// thirty times itself.
     pub(crate) retry_delay: u64,
     /// Whether a batch of more than one record that fails is split in two.
     pub(crate) bisect: bool,
     /// The length of a tumbling window in milliseconds, where there are windows.
     pub(crate) tumbling_window: Option<u64>,
-    /// Whether attempts start anew when the checkpoint moves. They do on AWS as far as one recorded case tells: six records,
-    /// batch size 3, three retries, the last always fails, and it was delivered five times.
+    /// Whether attempts start anew when the checkpoint moves. They do on AWS as far as one recorded
+    /// case tells: six records, batch size 3, three retries, the last always fails, and it was
+    /// delivered five times.
     pub(crate) attempts_start_anew: bool,
     /// Which records are sent, where not all are.
     pub(crate) filter: Option<Arc<Filter>>,
@@ -48,8 +54,8 @@ impl Settings {
         self.maximum_retry_attempts.is_some_and(|retries| attempts > retries)
     }
 
-    /// How long to wait before the next attempt, after this many at one checkpoint. Lambda's jitter is left out: it spreads
-    /// the load of many pollers, and one laptop has none.
+    /// How long to wait before the next attempt, after this many at one checkpoint. Lambda's jitter
+    /// is left out: it spreads the load of many pollers, and one laptop has none.
     pub(crate) fn delay_after(&self, attempts: u32) -> u64 {
         let doublings = attempts.saturating_sub(1);
         let factor = 1_u64.checked_shl(doublings).unwrap_or(u64::MAX).min(LONGEST_DELAY);
@@ -118,8 +124,8 @@ pub(crate) enum Action {
         lane: usize,
         /// The records to send; none in a window's final event.
         batch: Batch,
-        /// Which attempt this is at the batch's first record, counted from 1. Splitting a batch, and what was throttled, count
-        /// as none.
+        /// Which attempt this is at the batch's first record, counted from 1. Splitting a batch,
+        /// and what was throttled, count as none.
         attempt: u32,
         /// What to say of the tumbling window, where there are windows.
         window: Option<Frame>,
@@ -140,7 +146,8 @@ pub(crate) enum Action {
         /// In milliseconds, on the clock that is passed in.
         until: Option<u64>,
     },
-    /// All records are done or given up, and none will follow; or all that was in flight when the reader was stopped is.
+    /// All records are done or given up, and none will follow; or all that was in flight when the
+    /// reader was stopped is.
     Finished,
 }
 
@@ -153,7 +160,8 @@ pub(crate) struct Discard {
     pub(crate) batch: Batch,
     /// Why.
     pub(crate) condition: Condition,
-    /// How often they were sent since the checkpoint last moved; 1 for records that expired before they ever were.
+    /// How often they were sent since the checkpoint last moved; 1 for records that expired before
+    /// they ever were.
     pub(crate) approximate_invoke_count: u32,
     /// Whether they were sent since the checkpoint last moved.
     pub(crate) was_sent: bool,
@@ -200,7 +208,8 @@ pub(crate) struct Counts {
     pub(crate) succeeded: u64,
     /// Records given up.
     pub(crate) discarded: u64,
-    /// Records passed over because no filter pattern matches them; `None` where there are no patterns.
+    /// Records passed over because no filter pattern matches them; `None` where there are no
+    /// patterns.
     pub(crate) filtered: Option<u64>,
     /// Invocations begun.
     pub(crate) invocations: u64,
@@ -280,7 +289,8 @@ impl Poller {
         self.counts
     }
 
-    /// How many records to read now. A batch's worth for each lane: enough for a full batch on every one, and a bound.
+    /// How many records to read now. A batch's worth for each lane: enough for a full batch on
+    /// every one, and a bound.
     pub(crate) fn room(&self) -> Room {
         if self.stopping {
             return Room { records: 0, bytes: 0 };
@@ -289,7 +299,8 @@ impl Poller {
         let waiting_bytes: usize = self.lanes.iter().map(Lane::waiting_bytes).sum();
         Room {
             records: (self.settings.batch_size * self.lanes.len()).saturating_sub(waiting),
-            bytes: (self.settings.maximum_event_bytes * self.lanes.len()).saturating_sub(waiting_bytes),
+            bytes: (self.settings.maximum_event_bytes * self.lanes.len())
+                .saturating_sub(waiting_bytes),
         }
     }
 
@@ -302,7 +313,8 @@ impl Poller {
                 self.move_checkpoint();
             }
             Input::Answered { lane, outcome, state } => {
-                let Some(settled) = self.lanes[lane].settle(now, outcome, state, &self.settings) else {
+                let Some(settled) = self.lanes[lane].settle(now, outcome, state, &self.settings)
+                else {
                     return;
                 };
                 self.counts.succeeded += settled.succeeded as u64;
@@ -315,21 +327,28 @@ impl Poller {
         }
     }
 
-    /// Says what to do next. To be called again until it answers [`Action::Wait`] or [`Action::Finished`].
+    /// Says what to do next. To be called again until it answers [`Action::Wait`] or
+    /// [`Action::Finished`].
     pub(crate) fn next(&mut self, now: u64) -> Action {
         if let Some(action) = self.actions.pop_front() {
             return action;
         }
         if self.stopping {
-            return if self.is_in_flight() { Action::Wait { until: None } } else { Action::Finished };
+            return if self.is_in_flight() {
+                Action::Wait { until: None }
+            } else {
+                Action::Finished
+            };
         }
         let flush = match self.more {
             More::Never => true,
-            // With a window a batch waits for its end; without one it waits for records that are there, while they fit.
+            // With a window a batch waits for its end; without one it waits for records that are
+            // there, while they fit.
             More::NotYet => self.settings.batching_window == 0,
             More::AtHand => self.settings.batching_window == 0 && self.room().is_none(),
         };
-        let supply = Supply { flush, ended: self.more == More::Never, latest_arrival: self.latest_arrival };
+        let supply =
+            Supply { flush, ended: self.more == More::Never, latest_arrival: self.latest_arrival };
         let mut until: Option<u64> = None;
         for lane in 0..self.lanes.len() {
             let Some(due) = self.lanes[lane].due_at(&self.settings, supply) else {
@@ -350,7 +369,12 @@ impl Poller {
             if let Some(due) = self.lanes[lane].take_due(now, &self.settings, supply) {
                 self.counts.invocations += 1;
                 self.counts.retries += u64::from(due.retry);
-                return Action::Invoke { lane, batch: due.batch, attempt: due.attempt, window: due.window };
+                return Action::Invoke {
+                    lane,
+                    batch: due.batch,
+                    attempt: due.attempt,
+                    window: due.window,
+                };
             }
         }
         if self.more == More::Never && until.is_none() && !self.is_in_flight() {
@@ -364,10 +388,15 @@ impl Poller {
         self.counts.bytes += record.data.len() as u64;
         self.latest_arrival = self.latest_arrival.max(record.arrival);
         let is_filtered = self.filter.as_ref().is_some_and(|filter| !filter.passes(&record));
-        // Of filtered records in a row the last one stands for all, so that a blocked shard does not pile them up.
+        // Of filtered records in a row the last one stands for all, so that a blocked shard does
+        // not pile them up.
         let before = self.unfinished.pop_back_if(|last| is_filtered && last.is_filtered);
         let records = before.map_or(1, |before| before.records + 1);
-        self.unfinished.push_back(Unfinished { sequence_number: record.sequence_number.clone(), is_filtered, records });
+        self.unfinished.push_back(Unfinished {
+            sequence_number: record.sequence_number.clone(),
+            is_filtered,
+            records,
+        });
         if is_filtered {
             self.counts.filtered = self.counts.filtered.map(|filtered| filtered + 1);
         } else {
@@ -380,7 +409,8 @@ impl Poller {
         self.lanes.iter().any(Lane::is_in_flight)
     }
 
-    /// An ordering key always maps to one lane, so its records keep their order while lanes run at once.
+    /// An ordering key always maps to one lane, so its records keep their order while lanes run at
+    /// once.
     fn lane_of(&self, ordering_key: &str) -> usize {
         if self.lanes.len() == 1 {
             return 0;
@@ -399,7 +429,11 @@ impl Poller {
     fn move_checkpoint(&mut self) {
         let lowest = self.lanes.iter().filter_map(Lane::first_unfinished).min();
         let mut reached = None;
-        while self.unfinished.front().is_some_and(|front| lowest.is_none_or(|lowest| front.sequence_number < *lowest)) {
+        while self
+            .unfinished
+            .front()
+            .is_some_and(|front| lowest.is_none_or(|lowest| front.sequence_number < *lowest))
+        {
             reached = self.unfinished.pop_front();
             self.behind += reached.as_ref().map_or(0, |reached| reached.records);
         }

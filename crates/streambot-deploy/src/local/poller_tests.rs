@@ -29,7 +29,10 @@ fn poller(settings: Settings) -> Poller {
 }
 
 fn read(numbers: impl IntoIterator<Item = u64>, more: More) -> Input {
-    Input::Read { records: numbers.into_iter().map(|number| record(number, "key", 0)).collect(), more }
+    Input::Read {
+        records: numbers.into_iter().map(|number| record(number, "key", 0)).collect(),
+        more,
+    }
 }
 
 fn answered(outcome: Outcome) -> Input {
@@ -156,7 +159,8 @@ fn retries_wait_twice_as_long_each_time_up_to_thirty_times() {
 /// Age 60 s and endless retries: AWS made 8 attempts.
 #[test]
 fn within_a_minute_of_endless_retries_a_record_gets_about_the_recorded_number_of_attempts() {
-    let mut poller = poller(Settings { maximum_retry_attempts: None, maximum_record_age: 60_000, ..settings() });
+    let mut poller =
+        poller(Settings { maximum_retry_attempts: None, maximum_record_age: 60_000, ..settings() });
     poller.handle(0, read([1], More::Never));
     let mut now = 0;
     let mut attempts = 0;
@@ -204,8 +208,15 @@ fn attempts_start_anew_when_the_checkpoint_moves() {
     assert_eq!(discard.approximate_invoke_count, 4);
     assert_eq!(discard.batch.len(), 1);
     assert_eq!(discard.condition, Condition::RetryAttemptsExhausted { function_error: false });
-    let expected =
-        Counts { records: 6, bytes: 6, succeeded: 5, discarded: 1, filtered: None, invocations: 6, retries: 4 };
+    let expected = Counts {
+        records: 6,
+        bytes: 6,
+        succeeded: 5,
+        discarded: 1,
+        filtered: None,
+        invocations: 6,
+        retries: 4,
+    };
     assert_eq!(poller.counts(), expected);
 }
 
@@ -219,11 +230,15 @@ fn only_the_records_that_are_too_old_go() {
     let Action::Discard(discard) = poller.next(70_000) else { panic!("nothing was discarded") };
     assert_eq!(numbers(&discard.batch), [1]);
     assert_eq!(discard.condition, Condition::RecordAgeExceeded);
-    assert_eq!(discard.approximate_invoke_count, 1, "recorded even for a record that was never sent");
+    assert_eq!(
+        discard.approximate_invoke_count, 1,
+        "recorded even for a record that was never sent"
+    );
     assert_eq!(invoked(&mut poller, 70_000), (vec![2, 3, 4, 5, 6], 1));
 }
 
-/// "`approximateInvokeCount` = attempts made = retries + 1. `functionError` is `"Unhandled"` for errors."
+/// "`approximateInvokeCount` = attempts made = retries + 1. `functionError` is `"Unhandled"` for
+/// errors."
 #[test]
 fn a_function_error_that_outlives_its_retries_is_discarded_as_one() {
     let mut poller = poller(Settings { maximum_retry_attempts: Some(0), ..settings() });
@@ -241,18 +256,28 @@ fn a_function_error_that_outlives_its_retries_is_discarded_as_one() {
 #[test]
 fn the_checkpoint_stays_before_the_lowest_unfinished_record_of_all_lanes() {
     let mut poller = poller(Settings { batch_size: 1, parallelization_factor: 2, ..settings() });
-    let other =
-        (0..).map(|number: u32| number.to_string()).find(|key| poller.lane_of(key) != poller.lane_of("key")).unwrap();
+    let other = (0..)
+        .map(|number: u32| number.to_string())
+        .find(|key| poller.lane_of(key) != poller.lane_of("key"))
+        .unwrap();
     let records = vec![record(1, "key", 0), record(2, &other, 0)];
     poller.handle(0, Input::Read { records, more: More::Never });
     let mut lanes = BTreeMap::new();
     for _ in 0..2 {
-        let Action::Invoke { lane, batch, .. } = poller.next(0) else { panic!("both lanes run at once") };
+        let Action::Invoke { lane, batch, .. } = poller.next(0) else {
+            panic!("both lanes run at once")
+        };
         lanes.insert(numbers(&batch), lane);
     }
-    poller.handle(0, Input::Answered { lane: lanes[&vec![2]], outcome: Outcome::Succeeded, state: None });
+    poller.handle(
+        0,
+        Input::Answered { lane: lanes[&vec![2]], outcome: Outcome::Succeeded, state: None },
+    );
     assert!(matches!(poller.next(0), Action::Wait { until: None }), "1 is not done");
-    poller.handle(0, Input::Answered { lane: lanes[&vec![1]], outcome: Outcome::Succeeded, state: None });
+    poller.handle(
+        0,
+        Input::Answered { lane: lanes[&vec![1]], outcome: Outcome::Succeeded, state: None },
+    );
     assert!(matches!(poller.next(0), Action::Checkpoint(reached) if reached.as_str() == "2"));
 }
 
@@ -270,12 +295,15 @@ fn a_stopped_reader_sends_nothing_more_and_ends_with_what_is_in_flight() {
     assert_eq!(poller.counts().succeeded, 2);
 }
 
-/// A partial batch that waited for more would wait for ever when a blocked lane takes up all the room.
+/// A partial batch that waited for more would wait for ever when a blocked lane takes up all the
+/// room.
 #[test]
 fn a_lane_sends_what_it_has_when_nothing_more_can_be_read() {
     let mut poller = poller(Settings { batch_size: 2, parallelization_factor: 2, ..settings() });
-    let other =
-        (0..).map(|number: u32| number.to_string()).find(|key| poller.lane_of(key) != poller.lane_of("key")).unwrap();
+    let other = (0..)
+        .map(|number: u32| number.to_string())
+        .find(|key| poller.lane_of(key) != poller.lane_of("key"))
+        .unwrap();
     let mut records: Vec<Record> = (1..=5).map(|number| record(number, "key", 0)).collect();
     records.push(record(6, &other, 0));
     poller.handle(0, Input::Read { records: records.drain(..2).collect(), more: More::AtHand });
@@ -286,7 +314,10 @@ fn a_lane_sends_what_it_has_when_nothing_more_can_be_read() {
 }
 
 /// Every invocation until the end, by its records and attempt; `reply` says how each ends.
-fn invocations(poller: &mut Poller, reply: impl Fn(&[u64]) -> Outcome) -> (Vec<(Vec<u64>, u32)>, Vec<Discard>) {
+fn invocations(
+    poller: &mut Poller,
+    reply: impl Fn(&[u64]) -> Outcome,
+) -> (Vec<(Vec<u64>, u32)>, Vec<Discard>) {
     let (mut now, mut sent, mut discards) = (0, Vec::new(), Vec::new());
     loop {
         match poller.next(now) {
@@ -304,42 +335,57 @@ fn invocations(poller: &mut Poller, reply: impl Fn(&[u64]) -> Outcome) -> (Vec<(
 }
 
 fn error_on(poison: u64) -> impl Fn(&[u64]) -> Outcome {
-    move |records| if records.contains(&poison) { Outcome::FunctionError } else { Outcome::Succeeded }
+    move |records| {
+        if records.contains(&poison) { Outcome::FunctionError } else { Outcome::Succeeded }
+    }
 }
 
-/// "A failed batch of more than one is split in two, halves retried in order, splitting does not consume retries."
+/// "A failed batch of more than one is split in two, halves retried in order, splitting does not
+/// consume retries."
 #[test]
 fn a_failed_batch_is_split_until_what_fails_is_alone_and_has_all_its_retries() {
-    let settings = Settings { batch_size: 5, bisect: true, maximum_retry_attempts: Some(1), ..settings() };
+    let settings =
+        Settings { batch_size: 5, bisect: true, maximum_retry_attempts: Some(1), ..settings() };
     let mut poller = poller(settings);
     poller.handle(0, read(1..=5, More::Never));
     let (sent, discards) = invocations(&mut poller, error_on(4));
-    let expected =
-        [(vec![1, 2, 3, 4, 5], 1), (vec![1, 2], 1), (vec![3, 4, 5], 1), (vec![3], 1), (vec![4, 5], 1), (vec![4], 1)];
+    let expected = [
+        (vec![1, 2, 3, 4, 5], 1),
+        (vec![1, 2], 1),
+        (vec![3, 4, 5], 1),
+        (vec![3], 1),
+        (vec![4, 5], 1),
+        (vec![4], 1),
+    ];
     assert_eq!(sent[..6], expected);
     assert_eq!(sent[6..], [(vec![4], 2), (vec![5], 1)]);
     let [discard] = discards.try_into().unwrap();
     assert_eq!((numbers(&discard.batch), discard.approximate_invoke_count), (vec![4], 2));
 }
 
-/// "With reported failures the split is at the checkpoint." Lambda's guide: it "retries only the remaining records".
+/// "With reported failures the split is at the checkpoint." Lambda's guide: it "retries only the
+/// remaining records".
 #[test]
 fn a_reported_failure_splits_a_batch_at_the_checkpoint_and_not_in_its_middle() {
-    let settings = Settings { batch_size: 4, bisect: true, maximum_retry_attempts: Some(0), ..settings() };
+    let settings =
+        Settings { batch_size: 4, bisect: true, maximum_retry_attempts: Some(0), ..settings() };
     let mut poller = poller(settings);
     poller.handle(0, read(1..=4, More::Never));
-    let (sent, discards) = invocations(&mut poller, |records| match records.iter().position(|number| *number == 2) {
-        Some(first_failed) => Outcome::Reported { first_failed },
-        None => Outcome::Succeeded,
-    });
+    let (sent, discards) =
+        invocations(&mut poller, |records| match records.iter().position(|number| *number == 2) {
+            Some(first_failed) => Outcome::Reported { first_failed },
+            None => Outcome::Succeeded,
+        });
     assert_eq!(sent, [(vec![1, 2, 3, 4], 1), (vec![2, 3, 4], 1)]);
     assert_eq!(numbers(&discards[0].batch), [2, 3, 4]);
 }
 
-/// The guide: "If your invocation fails", the batch is bisected whatever failures are reported; so a refused answer splits it.
+/// The guide: "If your invocation fails", the batch is bisected whatever failures are reported; so
+/// a refused answer splits it.
 #[test]
 fn an_answer_that_is_refused_splits_the_batch_in_its_middle() {
-    let mut poller = poller(Settings { bisect: true, maximum_retry_attempts: Some(0), ..settings() });
+    let mut poller =
+        poller(Settings { bisect: true, maximum_retry_attempts: Some(0), ..settings() });
     poller.handle(0, read(1..=2, More::Never));
     let (sent, discards) = invocations(&mut poller, |_| Outcome::Refused);
     assert_eq!(sent, [(vec![1, 2], 1), (vec![1], 1), (vec![2], 1)]);
@@ -349,7 +395,8 @@ fn an_answer_that_is_refused_splits_the_batch_in_its_middle() {
 /// "Throttles do not count."
 #[test]
 fn what_is_throttled_is_sent_again_and_counts_as_no_attempt() {
-    let mut poller = poller(Settings { maximum_retry_attempts: Some(0), bisect: true, ..settings() });
+    let mut poller =
+        poller(Settings { maximum_retry_attempts: Some(0), bisect: true, ..settings() });
     poller.handle(0, read(1..=2, More::Never));
     for now in [0, 1_000, 3_000, 7_000] {
         assert_eq!(invoked(&mut poller, now), (vec![1, 2], 1));
@@ -361,12 +408,14 @@ fn what_is_throttled_is_sent_again_and_counts_as_no_attempt() {
     assert_eq!(poller.counts().succeeded, 2);
 }
 
-/// The recorded rule is about three retries; for none it is inferred, so the other one can be asked for.
+/// The recorded rule is about three retries; for none it is inferred, so the other one can be asked
+/// for.
 #[test]
 fn without_retries_a_moved_checkpoint_gives_another_attempt_or_none_as_it_is_set() {
     for (attempts_start_anew, delivered, lost) in [(true, 2, 0), (false, 1, 2)] {
         let retries = Some(0);
-        let mut poller = poller(Settings { attempts_start_anew, maximum_retry_attempts: retries, ..settings() });
+        let mut poller =
+            poller(Settings { attempts_start_anew, maximum_retry_attempts: retries, ..settings() });
         poller.handle(0, read(1..=3, More::Never));
         let reply = |records: &[u64]| match records {
             [1, ..] => Outcome::Reported { first_failed: 1 },
@@ -379,16 +428,21 @@ fn without_retries_a_moved_checkpoint_gives_another_attempt_or_none_as_it_is_set
     }
 }
 
-/// "A record older than that is discarded before or between attempts; only the records that are too old go."
+/// "A record older than that is discarded before or between attempts; only the records that are too
+/// old go."
 #[test]
 fn between_attempts_only_the_records_that_grew_too_old_go_and_the_rest_begins_anew() {
-    let mut poller = poller(Settings { maximum_record_age: 60_000, retry_delay: 20_000, ..settings() });
+    let mut poller =
+        poller(Settings { maximum_record_age: 60_000, retry_delay: 20_000, ..settings() });
     let records = vec![record(1, "key", 0), record(2, "key", 30_000), record(3, "key", 45_000)];
     poller.handle(45_000, Input::Read { records, more: More::Never });
     assert_eq!(invoked(&mut poller, 45_000), (vec![1, 2, 3], 1));
     poller.handle(50_000, answered(Outcome::FunctionError));
     let Action::Discard(discard) = poller.next(70_000) else { panic!("nothing was discarded") };
-    assert_eq!((numbers(&discard.batch), discard.condition), (vec![1], Condition::RecordAgeExceeded));
+    assert_eq!(
+        (numbers(&discard.batch), discard.condition),
+        (vec![1], Condition::RecordAgeExceeded)
+    );
     assert_eq!((discard.approximate_invoke_count, discard.was_sent), (1, true));
     assert_eq!(invoked(&mut poller, 70_000), (vec![2, 3], 1));
 }
@@ -397,7 +451,8 @@ fn between_attempts_only_the_records_that_grew_too_old_go_and_the_rest_begins_an
 #[test]
 fn what_is_filtered_is_not_sent_and_the_checkpoint_passes_it_in_its_turn() {
     let patterns = Patterns::parse([r#"{"data":{"yes":[true]}}"#]).unwrap().unwrap();
-    let constants = Constants { region: String::new(), stream_arn: String::new(), role_arn: String::new() };
+    let constants =
+        Constants { region: String::new(), stream_arn: String::new(), role_arn: String::new() };
     let filter = Some(Arc::new(Filter::new(patterns, constants)));
     let mut poller = poller(Settings { filter, ..settings() });
     let records = (1..=5).map(|number| {
@@ -420,20 +475,30 @@ fn windowed(length: u64) -> Settings {
 }
 
 fn arrived(records: &[(u64, u64)], more: More) -> Input {
-    Input::Read { records: records.iter().map(|(number, arrival)| record(*number, "key", *arrival)).collect(), more }
+    Input::Read {
+        records: records.iter().map(|(number, arrival)| record(*number, "key", *arrival)).collect(),
+        more,
+    }
 }
 
 fn with_state(outcome: Outcome, state: &str) -> Input {
     Input::Answered { lane: 0, outcome, state: Some(State::new(state)) }
 }
 
-/// The records of the event that has to come next, the start of its window, its state, whether it is final, and whether early.
+/// The records of the event that has to come next, the start of its window, its state, whether it
+/// is final, and whether early.
 fn framed(poller: &mut Poller, now: u64) -> (Vec<u64>, u64, String, bool, bool) {
     loop {
         match poller.next(now) {
             Action::Invoke { batch, window: Some(frame), .. } => {
                 let state = frame.state.as_str().to_owned();
-                return (numbers(&batch), frame.window.start, state, frame.is_final, frame.is_terminated_early);
+                return (
+                    numbers(&batch),
+                    frame.window.start,
+                    state,
+                    frame.is_final,
+                    frame.is_terminated_early,
+                );
             }
             Action::Checkpoint(_) => {}
             other => panic!("expected an event of a window, got {other:?}"),
@@ -449,7 +514,10 @@ fn text(state: &str) -> String {
 #[test]
 fn records_are_sent_with_those_of_their_window_and_its_state_and_each_window_has_a_final_event() {
     let mut poller = poller(Settings { batch_size: 2, ..windowed(10_000) });
-    poller.handle(30_000, arrived(&[(1, 10_000), (2, 12_000), (3, 19_999), (4, 20_000)], More::Never));
+    poller.handle(
+        30_000,
+        arrived(&[(1, 10_000), (2, 12_000), (3, 19_999), (4, 20_000)], More::Never),
+    );
     assert_eq!(framed(&mut poller, 30_000), (vec![1, 2], 10_000, text("{}"), false, false));
     poller.handle(30_000, with_state(Outcome::Succeeded, "1"));
     assert_eq!(framed(&mut poller, 30_000), (vec![3], 10_000, text("1"), false, false));
@@ -458,7 +526,11 @@ fn records_are_sent_with_those_of_their_window_and_its_state_and_each_window_has
     poller.handle(30_000, with_state(Outcome::Succeeded, "3"));
     assert_eq!(framed(&mut poller, 30_000), (vec![4], 20_000, text("{}"), false, false));
     poller.handle(30_000, with_state(Outcome::Succeeded, "4"));
-    assert_eq!(framed(&mut poller, 30_000), (vec![], 20_000, text("4"), true, false), "the shard has ended");
+    assert_eq!(
+        framed(&mut poller, 30_000),
+        (vec![], 20_000, text("4"), true, false),
+        "the shard has ended"
+    );
     poller.handle(30_000, with_state(Outcome::Succeeded, "{}"));
     assert!(matches!(poller.next(30_000), Action::Finished));
 }
@@ -508,8 +580,13 @@ fn a_state_that_is_too_large_ends_its_window_which_goes_on_with_a_fresh_one() {
 
 /// "A final invoke that fails blocks the shard."
 #[test]
-fn a_final_event_that_fails_blocks_what_follows_until_it_succeeds_or_its_records_would_be_too_old() {
-    let settings = Settings { maximum_retry_attempts: Some(0), maximum_record_age: 60_000, ..windowed(10_000) };
+fn a_final_event_that_fails_blocks_what_follows_until_it_succeeds_or_its_records_would_be_too_old()
+{
+    let settings = Settings {
+        maximum_retry_attempts: Some(0),
+        maximum_record_age: 60_000,
+        ..windowed(10_000)
+    };
     let mut poller = poller(settings);
     poller.handle(0, arrived(&[(1, 0), (2, 65_000)], More::Never));
     assert_eq!(framed(&mut poller, 0).0, [1]);
@@ -521,21 +598,27 @@ fn a_final_event_that_fails_blocks_what_follows_until_it_succeeds_or_its_records
         now = waits(&mut poller, now).unwrap();
     }
     assert_eq!(now, 1_000 + 2_000 + 4_000 + 8_000 + 16_000 + 30_000);
-    assert!(matches!(poller.next(70_001), Action::WindowLost { window, .. } if window.end == 10_000));
+    assert!(
+        matches!(poller.next(70_001), Action::WindowLost { window, .. } if window.end == 10_000)
+    );
     assert_eq!(framed(&mut poller, 70_001), (vec![2], 60_000, text("{}"), false, false));
 }
 
 #[test]
 fn every_lane_has_a_window_and_a_state_of_its_own() {
     let mut poller = poller(Settings { parallelization_factor: 2, ..windowed(10_000) });
-    let other =
-        (0..).map(|number: u32| number.to_string()).find(|key| poller.lane_of(key) != poller.lane_of("key")).unwrap();
+    let other = (0..)
+        .map(|number: u32| number.to_string())
+        .find(|key| poller.lane_of(key) != poller.lane_of("key"))
+        .unwrap();
     let records = vec![record(1, "key", 0), record(2, &other, 0)];
     poller.handle(0, Input::Read { records, more: More::Never });
     let mut finals = BTreeMap::new();
     let mut lanes = Vec::new();
     for _ in 0..2 {
-        let Action::Invoke { lane, window: Some(frame), .. } = poller.next(0) else { panic!("both lanes run at once") };
+        let Action::Invoke { lane, window: Some(frame), .. } = poller.next(0) else {
+            panic!("both lanes run at once")
+        };
         assert_eq!(frame.state, State::default());
         lanes.push(lane);
     }

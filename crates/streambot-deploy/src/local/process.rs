@@ -1,5 +1,5 @@
-//! One running function process: its Runtime API, what it prints, and its end together with all it started. It refuses to
-//! know when one is to be started or replaced.
+//! One running function process: its Runtime API, what it prints, and its end together with all it
+//! started. It refuses to know when one is to be started or replaced.
 
 use std::collections::VecDeque;
 use std::io;
@@ -72,21 +72,20 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: Ctrl-C in the terminal does not reach it, and its end reaches all it started.
+            // A group of its own: Ctrl-C in the terminal does not reach it, and its end reaches all
+            // it started.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let last_lines = Arc::new(Mutex::new(VecDeque::with_capacity(LAST_LINES)));
         let readers = [
-            child
-                .stdout
-                .take()
-                .map(|stdout| tokio::spawn(pass_on(stdout, Arc::clone(&launch.console), Arc::clone(&last_lines)))),
-            child
-                .stderr
-                .take()
-                .map(|stderr| tokio::spawn(pass_on(stderr, Arc::clone(&launch.console), Arc::clone(&last_lines)))),
+            child.stdout.take().map(|stdout| {
+                tokio::spawn(pass_on(stdout, Arc::clone(&launch.console), Arc::clone(&last_lines)))
+            }),
+            child.stderr.take().map(|stderr| {
+                tokio::spawn(pass_on(stderr, Arc::clone(&launch.console), Arc::clone(&last_lines)))
+            }),
         ];
         Ok(Process { child, group, api, last_lines, readers })
     }
@@ -108,7 +107,12 @@ impl Process {
     }
 
     /// Hands the process an event and waits for the answer, up to `limit`.
-    pub(crate) async fn invoke(&mut self, request_id: &str, event: Bytes, limit: Duration) -> Ended {
+    pub(crate) async fn invoke(
+        &mut self,
+        request_id: &str,
+        event: Bytes,
+        limit: Duration,
+    ) -> Ended {
         tokio::select! {
             biased;
             reply = self.api.invoke(request_id, event, limit) => Ended::Replied(reply),
@@ -148,13 +152,18 @@ impl Drop for Process {
 }
 
 /// Passes every line to the console and keeps the last ones.
-async fn pass_on(pipe: impl AsyncRead + Unpin, console: Arc<Console>, last_lines: Arc<Mutex<VecDeque<String>>>) {
+async fn pass_on(
+    pipe: impl AsyncRead + Unpin,
+    console: Arc<Console>,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+) {
     let mut pipe = BufReader::new(pipe);
     let mut bytes = Vec::new();
     // A pipe that cannot be read has nothing more to tell.
     while pipe.read_until(b'\n', &mut bytes).await.is_ok_and(|length| length > 0) {
         let line = String::from_utf8_lossy(&bytes);
-        // AWS's runtimes write a carriage return for each new line within a message, so that it stays one line of the log.
+        // AWS's runtimes write a carriage return for each new line within a message, so that it
+        // stays one line of the log.
         let line = line.trim_end_matches(['\n', '\r']).replace('\r', "\n");
         if console.function_line(&line) {
             let mut last_lines = last_lines.lock().unwrap_or_else(PoisonError::into_inner);

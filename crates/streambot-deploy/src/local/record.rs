@@ -1,5 +1,6 @@
-//! What a shard holds and what a function is sent: [`Record`], its [`SequenceNumber`], the [`ShardId`] it lies in, and the
-//! [`Batch`] of records one invocation carries. Values only: it does not know where records come from or where they go.
+//! What a shard holds and what a function is sent: [`Record`], its [`SequenceNumber`], the
+//! [`ShardId`] it lies in, and the [`Batch`] of records one invocation carries. Values only: it
+//! does not know where records come from or where they go.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A record's place in its shard: a decimal number of up to 129 digits without leading zeros, compared as a number.
+/// A record's place in its shard: a decimal number of up to 129 digits without leading zeros,
+/// compared as a number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SequenceNumber(Arc<str>);
 
@@ -78,7 +80,8 @@ impl fmt::Display for ShardId {
 pub(crate) struct Record {
     /// Where it stands in its shard.
     pub(crate) sequence_number: SequenceNumber,
-    /// What routed it to its shard and orders it; `None` if the stream distributed it without a key.
+    /// What routed it to its shard and orders it; `None` if the stream distributed it without a
+    /// key.
     pub(crate) partition_key: Option<Arc<str>>,
     /// The bytes the producer put.
     pub(crate) data: Bytes,
@@ -91,7 +94,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Records that share it are sent in order: the partition key, or the record's own number if it does not have one.
+    /// Records that share it are sent in order: the partition key, or the record's own number if it
+    /// does not have one.
     pub(crate) fn ordering_key(&self) -> &str {
         self.partition_key.as_deref().unwrap_or(self.sequence_number.as_str())
     }
@@ -137,7 +141,11 @@ impl Batch {
 
     /// Where in the batch the record with exactly this sequence number stands.
     pub(crate) fn position(&self, sequence_number: &str) -> Option<usize> {
-        self.records().binary_search_by(|record| compare_digits(record.sequence_number.as_str(), sequence_number)).ok()
+        self.records()
+            .binary_search_by(|record| {
+                compare_digits(record.sequence_number.as_str(), sequence_number)
+            })
+            .ok()
     }
 }
 
@@ -186,7 +194,8 @@ mod tests {
 
     #[test]
     fn records_without_a_partition_key_are_not_ordered_among_each_other() {
-        let [first, second] = [1, 2].map(|number| Record { partition_key: None, ..record(number, "key", 0) });
+        let [first, second] =
+            [1, 2].map(|number| Record { partition_key: None, ..record(number, "key", 0) });
         assert_ne!(first.ordering_key(), second.ordering_key());
         assert_eq!(record(1, "key", 0).ordering_key(), record(2, "key", 0).ordering_key());
     }

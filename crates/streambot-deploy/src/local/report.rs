@@ -1,5 +1,6 @@
-//! `--report`: a page about a run, in one file that needs nothing else. What happened is collected while the run goes on
-//! ([`Recorder`]), and drawn by the page itself. It refuses to know why anything happened.
+//! `--report`: a page about a run, in one file that needs nothing else. What happened is collected
+//! while the run goes on ([`Recorder`]), and drawn by the page itself. It refuses to know why
+//! anything happened.
 
 mod timeline;
 
@@ -152,7 +153,8 @@ fn settings(facts: &Facts<'_>) -> Map<String, serde_json::Value> {
     named
 }
 
-/// JSON that no HTML parser takes for the end of its script element, nor for the beginning of a comment.
+/// JSON that no HTML parser takes for the end of its script element, nor for the beginning of a
+/// comment.
 fn in_a_script(json: &str) -> String {
     json.replace('<', "\\u003c")
 }

@@ -1,6 +1,6 @@
-//! The Lambda Runtime API on loopback, for one function process: hands it one invocation at a time and takes its answer.
-//! A process has a listener of its own, so an answer can never be taken for another process's. It refuses to know how the
-//! process is run, and what an answer means.
+//! The Lambda Runtime API on loopback, for one function process: hands it one invocation at a time
+//! and takes its answer. A process has a listener of its own, so an answer can never be taken for
+//! another process's. It refuses to know how the process is run, and what an answer means.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -99,7 +99,8 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/invocation/{request_id}/response", post(response))
             .route("/2018-06-01/runtime/invocation/{request_id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
-            // A body above Lambda's limit is read to its end, so that the process gets to see the answer.
+            // A body above Lambda's limit is read to its end, so that the process gets to see the
+            // answer.
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
         let server = tokio::spawn(async move {
@@ -134,8 +135,8 @@ impl RuntimeApi {
         }
     }
 
-    /// Hands the process an event, with `timeout` to answer it, and waits for the answer for as long as it takes. No two
-    /// invocations have the same `request_id`.
+    /// Hands the process an event, with `timeout` to answer it, and waits for the answer for as
+    /// long as it takes. No two invocations have the same `request_id`.
     pub(crate) async fn invoke(&self, request_id: &str, event: Bytes, timeout: Duration) -> Reply {
         let (reply, answer) = oneshot::channel();
         let lost = || Reply::Error("the Runtime API has ended".to_owned());
@@ -168,9 +169,11 @@ impl Shared {
                 let _ = running.reply.send(reply);
                 accepted()
             }
-            None if current.last_answered.as_deref() == Some(request_id) => {
-                refused(StatusCode::FORBIDDEN, "InvalidStateTransition", "the invocation was answered already")
-            }
+            None if current.last_answered.as_deref() == Some(request_id) => refused(
+                StatusCode::FORBIDDEN,
+                "InvalidStateTransition",
+                "the invocation was answered already",
+            ),
             None => refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID"),
         }
     }
@@ -194,10 +197,16 @@ impl Drop for Polling<'_> {
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
     if shared.current().running.is_some() {
-        return refused(StatusCode::FORBIDDEN, "InvalidStateTransition", "the last invocation has not been answered");
+        return refused(
+            StatusCode::FORBIDDEN,
+            "InvalidStateTransition",
+            "the last invocation has not been answered",
+        );
     }
     let polling = Polling::begin(&shared.polling);
-    let Some(Invocation { request_id, event, timeout, reply }) = shared.offered.lock().await.recv().await else {
+    let Some(Invocation { request_id, event, timeout, reply }) =
+        shared.offered.lock().await.recv().await
+    else {
         return refused(StatusCode::INTERNAL_SERVER_ERROR, "Terminated", "the run is over");
     };
     drop(polling);
@@ -207,25 +216,39 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
         (header::CONTENT_TYPE, "application/json".to_owned()),
         (HeaderName::from_static("lambda-runtime-aws-request-id"), request_id),
         (HeaderName::from_static("lambda-runtime-deadline-ms"), deadline.to_string()),
-        (HeaderName::from_static("lambda-runtime-invoked-function-arn"), shared.function_arn.clone()),
+        (
+            HeaderName::from_static("lambda-runtime-invoked-function-arn"),
+            shared.function_arn.clone(),
+        ),
         (HeaderName::from_static("lambda-runtime-trace-id"), trace_id(shared.clock.now() / 1000)),
     ];
     (headers, Body::from(event)).into_response()
 }
 
-async fn response(State(shared): State<Arc<Shared>>, Path(request_id): Path<String>, body: Bytes) -> Response {
+async fn response(
+    State(shared): State<Arc<Shared>>,
+    Path(request_id): Path<String>,
+    body: Bytes,
+) -> Response {
     if body.len() <= LONGEST_ANSWER {
         return shared.answer(&request_id, Reply::Response(body));
     }
-    let message = format!("Response payload size exceeded maximum allowed payload size ({LONGEST_ANSWER} bytes).");
-    let answered = shared.answer(&request_id, Reply::Error(format!("Function.ResponseSizeTooLarge: {message}")));
+    let message = format!(
+        "Response payload size exceeded maximum allowed payload size ({LONGEST_ANSWER} bytes)."
+    );
+    let answered = shared
+        .answer(&request_id, Reply::Error(format!("Function.ResponseSizeTooLarge: {message}")));
     if answered.status() == StatusCode::ACCEPTED {
         return refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", &message);
     }
     answered
 }
 
-async fn error(State(shared): State<Arc<Shared>>, Path(request_id): Path<String>, body: Bytes) -> Response {
+async fn error(
+    State(shared): State<Arc<Shared>>,
+    Path(request_id): Path<String>,
+    body: Bytes,
+) -> Response {
     shared.answer(&request_id, Reply::Error(error_text(&body)))
 }
 
@@ -249,7 +272,8 @@ fn error_text(body: &[u8]) -> String {
 }
 
 fn accepted() -> Response {
-    (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], r#"{"status":"OK"}"#).into_response()
+    (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], r#"{"status":"OK"}"#)
+        .into_response()
 }
 
 fn refused(status: StatusCode, error_type: &str, message: &str) -> Response {
@@ -257,7 +281,8 @@ fn refused(status: StatusCode, error_type: &str, message: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// A trace that is not sampled: <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html>
+/// A trace that is not sampled:
+/// <https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html>
 fn trace_id(seconds: u64) -> String {
     let [root, parent] = [Uuid::new_v4(), Uuid::new_v4()].map(|id| id.simple().to_string());
     format!("Root=1-{seconds:08x}-{};Parent={};Sampled=0", &root[..24], &parent[..16])
@@ -292,11 +317,14 @@ mod tests {
         line.unwrap_or_else(|| panic!("no {name} in {response}"))
     }
 
-    /// An invocation that the process has taken but not answered: its id, and what will be its reply.
+    /// An invocation that the process has taken but not answered: its id, and what will be its
+    /// reply.
     async fn running(api: &Arc<RuntimeApi>) -> (String, JoinHandle<Reply>) {
         let reply = tokio::spawn({
             let api = Arc::clone(api);
-            async move { api.invoke("8476a536-e9f4-11e8-9739-2dfe598c3fcd", Bytes::from("{}"), TIMEOUT).await }
+            async move {
+                api.invoke("8476a536-e9f4-11e8-9739-2dfe598c3fcd", Bytes::from("{}"), TIMEOUT).await
+            }
         });
         let response = send(api.address(), "GET", "invocation/next", "").await;
         (header_of(&response, "lambda-runtime-aws-request-id").to_owned(), reply)
@@ -336,12 +364,18 @@ mod tests {
         let api = started().await;
         let (id, reply) = running(&api).await;
         let wrong = send(api.address(), "POST", "invocation/no-such-id/response", "null").await;
-        assert!(wrong.starts_with("HTTP/1.1 400 ") && wrong.contains("InvalidRequestID"), "{wrong}");
+        assert!(
+            wrong.starts_with("HTTP/1.1 400 ") && wrong.contains("InvalidRequestID"),
+            "{wrong}"
+        );
         let next = send(api.address(), "GET", "invocation/next", "").await;
         assert!(next.starts_with("HTTP/1.1 403 "), "{next}");
         let path = format!("invocation/{id}/response");
         let accepted = send(api.address(), "POST", &path, "null").await;
-        assert!(accepted.starts_with("HTTP/1.1 202 ") && accepted.ends_with(r#"{"status":"OK"}"#), "{accepted}");
+        assert!(
+            accepted.starts_with("HTTP/1.1 202 ") && accepted.ends_with(r#"{"status":"OK"}"#),
+            "{accepted}"
+        );
         assert!(matches!(reply.await.unwrap(), Reply::Response(body) if body == "null"));
         let again = send(api.address(), "POST", &path, "null").await;
         assert!(again.starts_with("HTTP/1.1 403 "), "{again}");
@@ -364,8 +398,11 @@ mod tests {
         let api = started().await;
         let (id, reply) = running(&api).await;
         let body = "x".repeat(LONGEST_ANSWER + 1);
-        let refused = send(api.address(), "POST", &format!("invocation/{id}/response"), &body).await;
+        let refused =
+            send(api.address(), "POST", &format!("invocation/{id}/response"), &body).await;
         assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
-        assert!(matches!(reply.await.unwrap(), Reply::Error(error) if error.contains("ResponseSizeTooLarge")));
+        assert!(
+            matches!(reply.await.unwrap(), Reply::Error(error) if error.contains("ResponseSizeTooLarge"))
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The function's processes, shared by all shards and lanes: each is started on need, kept for the next invocation, and
-//! replaced when it ended or its time was up. It refuses to know what an event holds and what an answer means.
+//! The function's processes, shared by all shards and lanes: each is started on need, kept for the
+//! next invocation, and replaced when it ended or its time was up. It refuses to know what an event
+//! holds and what an answer means.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ use super::runtime_api::Reply;
 use super::task_root::TaskRoot;
 use crate::error::{Error, Result};
 
-/// Lambda's limit for the init of a process: <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>.
+/// Lambda's limit for the init of a process:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 /// Starts in a row that may fail before the run gives up: the next would fail like them.
 const FAILED_STARTS: u32 = 3;
@@ -48,9 +50,11 @@ pub(crate) struct Launch {
 /// An invocation that came to its end.
 #[derive(Debug)]
 pub(crate) struct Invocation {
-    /// When the function got the event, or its process was started in vain; in milliseconds since the Unix epoch.
+    /// When the function got the event, or its process was started in vain; in milliseconds since
+    /// the Unix epoch.
     pub(crate) began: u64,
-    /// How long it took from then on. Waiting for a process is not in it, and neither is a process's start.
+    /// How long it took from then on. Waiting for a process is not in it, and neither is a
+    /// process's start.
     pub(crate) duration: Duration,
     /// How it ended.
     pub(crate) invoked: Invoked,
@@ -80,8 +84,8 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 pub(crate) struct Sandboxes {
     launch: Arc<Launch>,
-    /// What new processes run. Those that run what was there before, be it at the same path, are replaced before they get
-    /// another invocation.
+    /// What new processes run. Those that run what was there before, be it at the same path, are
+    /// replaced before they get another invocation.
     executable: Mutex<Arc<Path>>,
     /// How many processes there may be at once.
     places: Semaphore,
@@ -112,12 +116,19 @@ impl Sandboxes {
         }
     }
 
-    /// Sends an event to a process, once there may be one for it, and starts one where none is idle. `strike` is the trouble
-    /// it is to meet there; a throttle and a duplicate are the caller's.
+    /// Sends an event to a process, once there may be one for it, and starts one where none is
+    /// idle. `strike` is the trouble it is to meet there; a throttle and a duplicate are the
+    /// caller's.
     ///
     /// # Errors
-    /// When there is no sense in trying again: the executable cannot be run, or its processes never get ready.
-    pub(crate) async fn invoke(&self, request_id: &str, event: Bytes, strike: Option<Strike>) -> Result<Invocation> {
+    /// When there is no sense in trying again: the executable cannot be run, or its processes never
+    /// get ready.
+    pub(crate) async fn invoke(
+        &self,
+        request_id: &str,
+        event: Bytes,
+        strike: Option<Strike>,
+    ) -> Result<Invocation> {
         // It is never closed, so a place is always got in the end.
         let _place = self.places.acquire().await;
         let (mut began, mut started) = (self.launch.clock.now(), Instant::now());
@@ -142,30 +153,43 @@ impl Sandboxes {
     pub(crate) async fn stop(&self) {
         let idle = std::mem::take(&mut *lock(&self.idle));
         // Together, so that their graces do not add up.
-        let stopping: Vec<_> = idle.into_iter().map(|sandbox| tokio::spawn(sandbox.stop())).collect();
+        let stopping: Vec<_> =
+            idle.into_iter().map(|sandbox| tokio::spawn(sandbox.stop())).collect();
         for stopped in stopping {
             // It fails only where it panicked, and then the process was killed.
             let _ = stopped.await;
         }
     }
 
-    async fn send(&self, sandbox: Sandbox, request_id: &str, event: Bytes, strike: Option<Strike>) -> Invoked {
+    async fn send(
+        &self,
+        sandbox: Sandbox,
+        request_id: &str,
+        event: Bytes,
+        strike: Option<Strike>,
+    ) -> Invoked {
         let Sandbox { mut process, executable } = sandbox;
         let (limit, started) = (self.launch.timeout, Instant::now());
         let usual = Duration::from_micros(self.last_duration.load(Ordering::Relaxed));
         let invocation = process.invoke(request_id, event, limit);
         let ended = match strike {
             Some(Strike::Crash) => tokio::select! {
-                // Where nothing is known of how long it takes, the answer is the last moment, and is lost.
+                // Where nothing is known of how long it takes, the answer is the last moment, and
+                // is lost.
                 _ = invocation => None,
                 () = sleep(usual / 2), if !usual.is_zero() => None,
             },
             _ => Some(invocation.await),
         };
         let (reason, timed_out) = match (ended, strike) {
-            (None, _) => ("chaos: the process was killed in the middle of the invocation".to_owned(), false),
+            (None, _) => {
+                ("chaos: the process was killed in the middle of the invocation".to_owned(), false)
+            }
             (Some(Ended::Replied(_)), Some(Strike::Timeout)) => (
-                format!("chaos: the answer counts as later than the function's timeout of {} s", limit.as_secs()),
+                format!(
+                    "chaos: the answer counts as later than the function's timeout of {} s",
+                    limit.as_secs()
+                ),
                 true,
             ),
             (Some(Ended::Replied(reply)), _) => {
@@ -173,9 +197,11 @@ impl Sandboxes {
                 self.last_duration.store(elapsed, Ordering::Relaxed);
                 let invoked = match reply {
                     Reply::Response(body) => Invoked::Answered(body),
-                    Reply::Error(reason) => {
-                        Invoked::Failed(Failure { reason, timed_out: false, output: process.last_lines() })
-                    }
+                    Reply::Error(reason) => Invoked::Failed(Failure {
+                        reason,
+                        timed_out: false,
+                        output: process.last_lines(),
+                    }),
                 };
                 lock(&self.idle).push(Sandbox { process, executable });
                 return invoked;
@@ -195,7 +221,8 @@ impl Sandboxes {
         let executable = Arc::clone(&lock(&self.executable));
         while let Some(mut sandbox) = self.take_idle() {
             // What follows an answer counts against the timeout.
-            if Arc::ptr_eq(&sandbox.executable, &executable) && sandbox.process.ready(self.launch.timeout).await.is_ok()
+            if Arc::ptr_eq(&sandbox.executable, &executable)
+                && sandbox.process.ready(self.launch.timeout).await.is_ok()
             {
                 return Ok(Started::Ready(Box::new(sandbox)));
             }
@@ -204,7 +231,8 @@ impl Sandboxes {
         self.start(executable).await
     }
 
-    /// The idle process that answered last of those that ask for an event, or else that answered last of all.
+    /// The idle process that answered last of those that ask for an event, or else that answered
+    /// last of all.
     fn take_idle(&self) -> Option<Sandbox> {
         let mut idle = lock(&self.idle);
         match idle.iter().rposition(|sandbox| sandbox.process.is_ready()) {
@@ -229,10 +257,15 @@ impl Sandboxes {
         let output = process.kill().await;
         let failed_starts = self.failed_starts.fetch_add(1, Ordering::Relaxed) + 1;
         let reason = match &not_ready {
-            NotReady::Exited(status) => format!("the function's process ended before it asked for an event ({status})"),
+            NotReady::Exited(status) => {
+                format!("the function's process ended before it asked for an event ({status})")
+            }
             NotReady::InitError(error) => format!("the function's init failed: {error}"),
             NotReady::TimedOut => {
-                format!("the function's process did not ask for an event within {} s", INIT_LIMIT.as_secs())
+                format!(
+                    "the function's process did not ask for an event within {} s",
+                    INIT_LIMIT.as_secs()
+                )
             }
         };
         // What hung for that long would hang again.
@@ -260,9 +293,10 @@ fn given_up(reason: &str, failed_starts: u32, output: &[String], executable: &Pa
         [] => "it printed nothing".to_owned(),
         lines => format!("it printed:\n  | {}", lines.join("\n  | ")),
     };
-    Error::failed(format!("{reason}{times}"))
-        .because(std::io::Error::other(last))
-        .hint(format!("{} must speak the Lambda Runtime API: streambot_runtime::run does", executable.display()))
+    Error::failed(format!("{reason}{times}")).because(std::io::Error::other(last)).hint(format!(
+        "{} must speak the Lambda Runtime API: streambot_runtime::run does",
+        executable.display()
+    ))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

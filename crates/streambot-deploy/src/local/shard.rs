@@ -1,5 +1,5 @@
-//! Drives one shard: feeds its poller from the buffer, carries out what the poller decides, and tells it how that ended.
-//! It decides nothing itself.
+//! Drives one shard: feeds its poller from the buffer, carries out what the poller decides, and
+//! tells it how that ended. It decides nothing itself.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -74,14 +74,21 @@ pub(crate) struct Progress {
     pub(crate) checkpoint: Option<SequenceNumber>,
     /// Invocations that have not come back.
     pub(crate) in_flight: usize,
-    /// How old the last record of the last batch was when its invocation began, in milliseconds: Lambda's `IteratorAge`.
+    /// How old the last record of the last batch was when its invocation began, in milliseconds:
+    /// Lambda's `IteratorAge`.
     pub(crate) iterator_age: Option<u64>,
 }
 
 impl Progress {
     /// Nothing yet, on this shard.
     pub(crate) fn new(id: ShardId) -> Progress {
-        Progress { id, counts: Counts::default(), checkpoint: None, in_flight: 0, iterator_age: None }
+        Progress {
+            id,
+            counts: Counts::default(),
+            checkpoint: None,
+            in_flight: 0,
+            iterator_age: None,
+        }
     }
 }
 
@@ -161,7 +168,15 @@ impl Shard {
                 Action::Invoke { lane, batch, attempt, window } => {
                     let strike = self.shared.chaos.as_ref().and_then(Chaos::next);
                     let request_id = Uuid::new_v4().to_string();
-                    self.send(Sent { request_id, lane, batch, attempt, window, strike, repeats: None })?;
+                    self.send(Sent {
+                        request_id,
+                        lane,
+                        batch,
+                        attempt,
+                        window,
+                        strike,
+                        repeats: None,
+                    })?;
                 }
                 Action::Discard(discard) => self.discard(&discard).await?,
                 Action::WindowLost { lane, window } => self.tell_lost_window(lane, window),
@@ -192,7 +207,8 @@ impl Shard {
     }
 
     async fn wait(&mut self, until: Option<u64>, stop: &mut watch::Receiver<bool>) -> Result<()> {
-        let delay = until.map(|until| Duration::from_millis(until.saturating_sub(self.shared.clock.now())));
+        let delay =
+            until.map(|until| Duration::from_millis(until.saturating_sub(self.shared.clock.now())));
         let can_read = !self.source_ended && !self.poller.room().is_none();
         tokio::select! {
             Some(finished) = self.in_flight.join_next() => self.settle(finished)?,
@@ -223,9 +239,13 @@ impl Shard {
         Ok(())
     }
 
-    fn settle(&mut self, finished: std::result::Result<Finished, tokio::task::JoinError>) -> Result<()> {
-        let Finished { sent, result } =
-            finished.map_err(|error| Error::failed(format!("running an invocation of {}", self.id)).because(error))?;
+    fn settle(
+        &mut self,
+        finished: std::result::Result<Finished, tokio::task::JoinError>,
+    ) -> Result<()> {
+        let Finished { sent, result } = finished.map_err(|error| {
+            Error::failed(format!("running an invocation of {}", self.id)).because(error)
+        })?;
         let now = self.shared.clock.now();
         let outcome = self.outcome_of(&sent, result.transpose()?);
         self.record(&sent, &outcome);
@@ -258,9 +278,17 @@ impl Shard {
         let Some(Invocation { invoked, began, duration }) = invocation else {
             let began = self.shared.clock.now();
             let (outcome, ending) = (poller::Outcome::Throttled, Ending::Throttled);
-            return Outcome { outcome, ending, done: 0, state: None, began, duration: Duration::ZERO };
+            return Outcome {
+                outcome,
+                ending,
+                done: 0,
+                state: None,
+                began,
+                duration: Duration::ZERO,
+            };
         };
-        let failed = |outcome, ending| Outcome { outcome, ending, done: 0, state: None, began, duration };
+        let failed =
+            |outcome, ending| Outcome { outcome, ending, done: 0, state: None, began, duration };
         let (answer, state) = match invoked {
             Invoked::Answered(body) => sent.read(&body),
             Invoked::Failed(Failure { reason, timed_out, output }) => {
@@ -276,7 +304,10 @@ impl Shard {
             }
             Answer::FailedFrom(first_failed) => {
                 let sequence_number = &sent.batch.records()[first_failed].sequence_number;
-                let reason = format!("the function reported {sequence_number} as failed, record {}", first_failed + 1);
+                let reason = format!(
+                    "the function reported {sequence_number} as failed, record {}",
+                    first_failed + 1
+                );
                 self.tell_failure(sent, &reason, &[]);
                 let ending = if first_failed == 0 { Ending::Failed } else { Ending::Partial };
                 let outcome = poller::Outcome::Reported { first_failed };
@@ -291,7 +322,8 @@ impl Shard {
 
     /// Tells the summary, the report and the live view of an invocation.
     fn record(&self, sent: &Sent, outcome: &Outcome) {
-        let newest = sent.batch.records().last().map(|record| outcome.began.saturating_sub(record.arrival));
+        let newest =
+            sent.batch.records().last().map(|record| outcome.began.saturating_sub(record.arrival));
         self.publish(|progress| progress.iterator_age = newest.or(progress.iterator_age));
         let again = sent.repeats.is_some();
         let strike = match sent.strike {
@@ -348,9 +380,12 @@ impl Shard {
             false => Uuid::new_v4().to_string(),
         };
         let Shared { function_arn, stream_arn, .. } = &*self.shared;
-        let body = DiscardBody::new(discard, &self.id, &request_id, function_arn, stream_arn, clock.now());
+        let body =
+            DiscardBody::new(discard, &self.id, &request_id, function_arn, stream_arn, clock.now());
         journal.discard(&body)?;
-        destination.send(&body, &events.write(&self.id, &discard.batch, discard.window.as_ref())).await
+        destination
+            .send(&body, &events.write(&self.id, &discard.batch, discard.window.as_ref()))
+            .await
     }
 
     fn tell_lost_window(&self, lane: usize, window: Window) {
@@ -368,7 +403,9 @@ impl Shard {
             Condition::RetryAttemptsExhausted { .. } => "RetryAttemptsExhausted",
             Condition::RecordAgeExceeded => "RecordAgeExceeded",
         };
-        let (Some(first), Some(last)) = (discard.batch.records().first(), discard.batch.records().last()) else {
+        let (Some(first), Some(last)) =
+            (discard.batch.records().first(), discard.batch.records().last())
+        else {
             return;
         };
         if let Some(recorder) = &self.shared.recorder {
@@ -392,7 +429,9 @@ impl Shard {
     }
 
     fn publish(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)[self.number]);
+        change(
+            &mut self.shared.progress.lock().unwrap_or_else(PoisonError::into_inner)[self.number],
+        );
     }
 }
 

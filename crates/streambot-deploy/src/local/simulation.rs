@@ -28,7 +28,12 @@ type Answers = BTreeMap<(u64, usize), (Outcome, Option<State>)>;
 trait Function {
     /// How an invocation that begins at `now` ends, the state it responds with, and how many
     /// milliseconds it takes.
-    fn invoke(&mut self, now: u64, batch: &Batch, window: Option<&Frame>) -> (Outcome, Option<State>, u64);
+    fn invoke(
+        &mut self,
+        now: u64,
+        batch: &Batch,
+        window: Option<&Frame>,
+    ) -> (Outcome, Option<State>, u64);
 
     /// These records will not come again.
     fn discarded(&mut self, _batch: &Batch) {}
@@ -72,11 +77,16 @@ fn drive(workload: Workload, function: &mut impl Function) {
             Action::WindowLost { lane, window } => observer.lost(now, lane, window),
             Action::Checkpoint(reached) => observer.checkpoint(&reached),
             Action::Wait { until } => {
-                assert!(until.is_none_or(|until| until > now), "told to wait for a time that is past");
+                assert!(
+                    until.is_none_or(|until| until > now),
+                    "told to wait for a time that is past"
+                );
                 let answer_at = answers.keys().next().map(|(at, _)| *at);
                 let read_at = if poller.room().is_none() { None } else { supply.next_at(now) };
                 let next = [until, answer_at, read_at, stops_at].into_iter().flatten().min();
-                now = next.expect("nothing is in flight or to come, and the poller waits: it hangs").max(now);
+                now = next
+                    .expect("nothing is in flight or to come, and the poller waits: it hangs")
+                    .max(now);
                 if stops_at.is_some_and(|at| at <= now) {
                     stops_at = None;
                     observer.stopped();
@@ -160,7 +170,9 @@ fn whatever_happens_every_record_is_delivered_in_order_until_it_is_settled() {
     };
     for seed in seeds {
         if catch_unwind(AssertUnwindSafe(|| play(seed))).is_err() {
-            panic!("play it again with: STREAMBOT_SEED={seed} cargo test -p streambot-deploy simulation");
+            panic!(
+                "play it again with: STREAMBOT_SEED={seed} cargo test -p streambot-deploy simulation"
+            );
         }
     }
 }

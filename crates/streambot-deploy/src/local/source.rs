@@ -1,5 +1,5 @@
-//! Reads records from a file or a pipe, one a line, and lays them into a stream's shards as Kinesis would. It refuses to know
-//! when they are read from there, and what is done with them.
+//! Reads records from a file or a pipe, one a line, and lays them into a stream's shards as Kinesis
+//! would. It refuses to know when they are read from there, and what is done with them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -87,19 +87,25 @@ impl Source {
             (path.display().to_string(), File::open(path))
         };
         let opened = file.and_then(|file| file.metadata().map(|metadata| (file, metadata)));
-        let (file, metadata) = opened.map_err(|source| SourceError::Open { name: name.clone(), source })?;
+        let (file, metadata) =
+            opened.map_err(|source| SourceError::Open { name: name.clone(), source })?;
         if metadata.is_dir() {
             return Err(SourceError::Folder { name });
         }
         Ok(Source { name, file, is_complete: metadata.is_file() })
     }
 
-    /// Reads to the end, into the buffer. Returns early, without an error, once nobody reads from there. `note` is told of lines
-    /// that are skipped.
+    /// Reads to the end, into the buffer. Returns early, without an error, once nobody reads from
+    /// there. `note` is told of lines that are skipped.
     ///
     /// # Errors
     /// When reading fails or a line is no record; the records before it are in the buffer.
-    pub(crate) fn read_into(mut self, buffer: &Buffer, stream: Stream, note: &dyn Fn(&str)) -> Result<(), SourceError> {
+    pub(crate) fn read_into(
+        mut self,
+        buffer: &Buffer,
+        stream: Stream,
+        note: &dyn Fn(&str),
+    ) -> Result<(), SourceError> {
         let mut lines = Lines::new(stream.layout.skip_oversize);
         let mut laying = Laying::new(stream, buffer, self.is_complete);
         let mut block = vec![0; BLOCK];
@@ -107,16 +113,30 @@ impl Source {
             let length = match self.file.read(&mut block) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(SourceError::Read { name: self.name, line: lines.number + 1, source }),
+                Err(source) => {
+                    return Err(SourceError::Read {
+                        name: self.name,
+                        line: lines.number + 1,
+                        source,
+                    });
+                }
             };
             let mut lay = |line: &[u8]| laying.line(line);
-            let result = if length == 0 { lines.end(&mut lay) } else { lines.push(&block[..length], &mut lay) };
+            let result = if length == 0 {
+                lines.end(&mut lay)
+            } else {
+                lines.push(&block[..length], &mut lay)
+            };
             for line in lines.skipped.drain(..) {
                 note(&format!("skipped line {line} of {}: it {}", self.name, too_long()));
             }
             let is_last = length == 0 || result.is_err();
             let is_read = laying.hand_on(is_last);
-            result.map_err(|problem| SourceError::Line { name: self.name.clone(), line: lines.number, problem })?;
+            result.map_err(|problem| SourceError::Line {
+                name: self.name.clone(),
+                line: lines.number,
+                problem,
+            })?;
             if is_last || !is_read {
                 return Ok(());
             }
@@ -194,7 +214,11 @@ impl Lines {
     }
 
     /// Hands on every line that ends in the block.
-    fn push(&mut self, block: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
+    fn push(
+        &mut self,
+        block: &[u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
         let mut rest = block;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let (line, after) = (&rest[..end], &rest[end + 1..]);
@@ -232,12 +256,19 @@ impl Lines {
         self.hand_on_begun(take)
     }
 
-    fn hand_on_begun(&mut self, take: impl FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
+    fn hand_on_begun(
+        &mut self,
+        take: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
         let line = std::mem::take(&mut self.begun);
         self.hand_on(&line, take)
     }
 
-    fn hand_on(&mut self, line: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), String>) -> Result<(), String> {
+    fn hand_on(
+        &mut self,
+        line: &[u8],
+        mut take: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > LONGEST_LINE {
             if !self.skip_oversize {
@@ -260,7 +291,10 @@ fn checked(line: &[u8]) -> Result<&[u8], String> {
         return Err("is empty; every line is the data of one record".to_owned());
     }
     if let Err(error) = std::str::from_utf8(line) {
-        return Err(format!("is not text: byte {} is no UTF-8; records are read from NDJSON", error.valid_up_to() + 1));
+        return Err(format!(
+            "is not text: byte {} is no UTF-8; records are read from NDJSON",
+            error.valid_up_to() + 1
+        ));
     }
     Ok(line)
 }
@@ -274,7 +308,8 @@ pub(crate) struct Layout {
     pub(crate) shards: usize,
     /// How many are laid in a second; none: as many as are taken.
     pub(crate) rate: Option<NonZeroU32>,
-    /// How many are packed into one record, as the Kinesis Producer Library does; none: they stay apart.
+    /// How many are packed into one record, as the Kinesis Producer Library does; none: they stay
+    /// apart.
     pub(crate) aggregate: Option<usize>,
     /// Whether a line that is too long for a record is passed over.
     pub(crate) skip_oversize: bool,
@@ -312,7 +347,8 @@ impl Stream {
         }
     }
 
-    /// Adds the record of a line to `laid`, with the number of its shard; or packs it, which may add an earlier one.
+    /// Adds the record of a line to `laid`, with the number of its shard; or packs it, which may
+    /// add an earlier one.
     fn lay(&mut self, line: &[u8], laid: &mut Vec<(usize, Record)>) -> Result<(), String> {
         let partition_key = self.layout.partition_key.of(line)?;
         let number = self.ranges.shard_of(&partition_key);
@@ -321,8 +357,9 @@ impl Stream {
             return Ok(());
         };
         // Whether it fits is told without the few bytes around it.
-        let is_full =
-            |packing: &Packing| packing.aggregate.size() + partition_key.len() + line.len() > aggregate::LARGEST;
+        let is_full = |packing: &Packing| {
+            packing.aggregate.size() + partition_key.len() + line.len() > aggregate::LARGEST
+        };
         if self.packing[number].as_ref().is_some_and(is_full) {
             self.seal_shard(number, laid);
         }
@@ -405,7 +442,11 @@ mod tests {
         read_as(layout(1), content, &|_| {})
     }
 
-    fn read_as(layout: Layout, content: &[u8], note: &dyn Fn(&str)) -> (Vec<Record>, Result<(), SourceError>) {
+    fn read_as(
+        layout: Layout,
+        content: &[u8],
+        note: &dyn Fn(&str),
+    ) -> (Vec<Record>, Result<(), SourceError>) {
         let buffer = Buffer::new(usize::MAX);
         let file = file(content);
         let result = Source::open(file.path()).unwrap().read_into(&buffer, stream(layout), note);
@@ -453,12 +494,16 @@ mod tests {
                 let content = [&b"one\n"[..], &vec![b'x'; length], end].concat();
                 let notes = std::cell::RefCell::new(Vec::new());
                 let note = |note: &str| notes.borrow_mut().push(note.to_owned());
-                let (records, result) = read_as(Layout { skip_oversize: true, ..layout(1) }, &content, &note);
+                let (records, result) =
+                    read_as(Layout { skip_oversize: true, ..layout(1) }, &content, &note);
                 result.unwrap();
                 assert_eq!(records.len(), left, "{length} {end:?}");
                 let notes = notes.into_inner();
                 assert_eq!(notes.len(), 1);
-                assert!(notes[0].starts_with("skipped line 2 of /") && notes[0].contains("1048576"), "{notes:?}");
+                assert!(
+                    notes[0].starts_with("skipped line 2 of /") && notes[0].contains("1048576"),
+                    "{notes:?}"
+                );
             }
         }
     }
@@ -466,20 +511,25 @@ mod tests {
     #[test]
     fn so_many_records_are_packed_into_one_and_a_single_one_stays_as_it_is() {
         let lines: String = (0..7).map(|line| format!("{line}\n")).collect();
-        let (records, result) = read_as(Layout { aggregate: Some(3), ..layout(1) }, lines.as_bytes(), &|_| {});
+        let (records, result) =
+            read_as(Layout { aggregate: Some(3), ..layout(1) }, lines.as_bytes(), &|_| {});
         result.unwrap();
-        let packed: Vec<bool> =
-            records.iter().map(|record| record.data.starts_with(&[0xf3, 0x89, 0x9a, 0xc2])).collect();
+        let packed: Vec<bool> = records
+            .iter()
+            .map(|record| record.data.starts_with(&[0xf3, 0x89, 0x9a, 0xc2]))
+            .collect();
         assert_eq!(packed, [true, true, false]);
         assert_eq!(records[2].data, "6");
         let large = format!("{}\n", "x".repeat(30_000)).repeat(4);
-        let (records, _) = read_as(Layout { aggregate: Some(100), ..layout(1) }, large.as_bytes(), &|_| {});
+        let (records, _) =
+            read_as(Layout { aggregate: Some(100), ..layout(1) }, large.as_bytes(), &|_| {});
         assert_eq!(records.len(), 4, "two would pass what the Producer Library packs into one");
     }
 
     #[test]
     fn a_bad_line_keeps_what_was_being_packed_before_it() {
-        let (records, result) = read_as(Layout { aggregate: Some(100), ..layout(1) }, b"one\ntwo\n\n", &|_| {});
+        let (records, result) =
+            read_as(Layout { aggregate: Some(100), ..layout(1) }, b"one\ntwo\n\n", &|_| {});
         assert!(result.is_err());
         assert_eq!(records.len(), 1);
     }
@@ -505,7 +555,9 @@ mod tests {
             assert_eq!(record.sequence_number.as_str().len(), 56);
             assert!(seen.insert(record.sequence_number.clone()));
             assert!(
-                last[shard].replace(record.sequence_number.clone()).is_none_or(|last| last < record.sequence_number)
+                last[shard]
+                    .replace(record.sequence_number.clone())
+                    .is_none_or(|last| last < record.sequence_number)
             );
         }
         assert!(last.iter().all(Option::is_some), "every shard got records");

@@ -1,5 +1,5 @@
-//! A run over a stream of records: starts the source and the shards, watches for Ctrl-C, and ends with the summary. It
-//! refuses to know how a shard is read.
+//! A run over a stream of records: starts the source and the shards, watches for Ctrl-C, and ends
+//! with the summary. It refuses to know how a shard is read.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +32,8 @@ use crate::verb::Output;
 
 /// Bytes of encoded records that may wait between the source and the shards.
 const READ_AHEAD: usize = 64 * 1024 * 1024;
-/// Function processes at once where no number is given, however many lanes there are: a laptop has to start and hold them.
+/// Function processes at once where no number is given, however many lanes there are: a laptop has
+/// to start and hold them.
 const MOST_PROCESSES: usize = 64;
 /// Between two looks at how far the run is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -56,7 +57,8 @@ pub(crate) struct Plan {
     pub(crate) events: EventWriter,
     /// Runs the function.
     pub(crate) launch: Arc<Launch>,
-    /// How many of its processes there may be at once; `None`: as many as there are lanes, up to a limit.
+    /// How many of its processes there may be at once; `None`: as many as there are lanes, up to a
+    /// limit.
     pub(crate) maximum_concurrency: Option<usize>,
     /// Strikes the invocations, where it is asked for.
     pub(crate) chaos: Option<Chaos>,
@@ -89,8 +91,8 @@ impl Feed {
 /// Feeds the function every record, and prints the summary.
 ///
 /// # Errors
-/// A failure when the function cannot be run, a record is discarded, the source holds something that is no record, or the run
-/// is interrupted. The summary is printed but for the first.
+/// A failure when the function cannot be run, a record is discarded, the source holds something
+/// that is no record, or the run is interrupted. The summary is printed but for the first.
 pub(crate) async fn run(plan: Plan) -> Result<()> {
     let Plan { feed, event_source, settings, stream_arn, journal, destination, .. } = plan;
     let Plan { events, launch, maximum_concurrency, chaos, report, watch, output, .. } = plan;
@@ -103,7 +105,8 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
     journal.start(&event_source, &shards)?;
     let (function_arn, executable) = (launch.function_arn.clone(), launch.executable.clone());
     let lanes = shards.len() * settings.parallelization_factor;
-    let sandboxes = Arc::new(Sandboxes::new(launch, maximum_concurrency.unwrap_or(lanes.min(MOST_PROCESSES))));
+    let sandboxes =
+        Arc::new(Sandboxes::new(launch, maximum_concurrency.unwrap_or(lanes.min(MOST_PROCESSES))));
     let shared = Arc::new(Shared {
         settings,
         buffer: Arc::clone(&buffer),
@@ -130,8 +133,9 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
     if let Some(report) = &report {
         report.recorder.begin();
     }
-    let watching =
-        watch.map(|origin| tokio::spawn(origin.watch(executable, Arc::clone(&shared.sandboxes), Arc::clone(&console))));
+    let watching = watch.map(|origin| {
+        tokio::spawn(origin.watch(executable, Arc::clone(&shared.sandboxes), Arc::clone(&console)))
+    });
     let started = clock.elapsed();
     let ended = run_shards(&shared).await;
     if let Some(watching) = watching {
@@ -143,10 +147,15 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
     console.finish();
     let interrupted = ended?;
 
-    let summary =
-        Summary::new(&shared.progress(), console.metrics(), shared.chaos.as_ref().map(Chaos::strikes), duration);
+    let summary = Summary::new(
+        &shared.progress(),
+        console.metrics(),
+        shared.chaos.as_ref().map(Chaos::strikes),
+        duration,
+    );
     if let Some(report) = &report {
-        let (function_arn, settings, chaos) = (&shared.function_arn, &shared.settings, shared.chaos.as_ref());
+        let (function_arn, settings, chaos) =
+            (&shared.function_arn, &shared.settings, shared.chaos.as_ref());
         report.write(&Facts { function_arn, settings, summary: &summary, chaos, interrupted })?;
         console.note(&format!("wrote the report {}", report.path.display()));
     }
@@ -167,7 +176,10 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
     }
     match summary.discarded {
         0 => Ok(()),
-        discarded => Err(Error::failed(format!("the run discarded {}", counted(discarded, "record", "records")))),
+        discarded => Err(Error::failed(format!(
+            "the run discarded {}",
+            counted(discarded, "record", "records")
+        ))),
     }
 }
 
@@ -182,16 +194,19 @@ fn read_in_thread(
     thread::Builder::new()
         .name("source".to_owned())
         .spawn(move || {
-            let result = source.read_into(&buffer, stream, &|note| console.note(note)).map_err(|error| {
-                Error::failed("reading the records")
-                    .because(error)
-                    .hint("the records before it were fed to the function")
-            });
+            let result =
+                source.read_into(&buffer, stream, &|note| console.note(note)).map_err(|error| {
+                    Error::failed("reading the records")
+                        .because(error)
+                        .hint("the records before it were fed to the function")
+                });
             // The run may have been interrupted meanwhile.
             let _ = send.send(result);
             buffer.finish();
         })
-        .map_err(|error| Error::failed("starting the thread that reads the records").because(error))?;
+        .map_err(|error| {
+            Error::failed("starting the thread that reads the records").because(error)
+        })?;
     Ok(ended)
 }
 
@@ -271,7 +286,11 @@ fn start_shard(
 }
 
 /// The first time, lets what is in flight finish; the second time, ends it.
-fn interrupt_run(shared: &Shared, stop: &watch::Sender<bool>, shards: &mut JoinSet<(usize, Result<()>)>) -> bool {
+fn interrupt_run(
+    shared: &Shared,
+    stop: &watch::Sender<bool>,
+    shards: &mut JoinSet<(usize, Result<()>)>,
+) -> bool {
     if stop.send_replace(true) {
         shards.abort_all();
     } else {

@@ -1,4 +1,5 @@
-//! What a run comes to: numbers over the whole and over each shard, as JSON or as text. Values only.
+//! What a run comes to: numbers over the whole and over each shard, as JSON or as text. Values
+//! only.
 
 use std::fmt;
 use std::time::Duration;
@@ -58,7 +59,12 @@ pub(crate) struct Shard {
 
 impl Summary {
     /// Adds the shards up.
-    pub(crate) fn new(shards: &[Progress], metrics: Metrics, chaos: Option<Strikes>, duration: Duration) -> Summary {
+    pub(crate) fn new(
+        shards: &[Progress],
+        metrics: Metrics,
+        chaos: Option<Strikes>,
+        duration: Duration,
+    ) -> Summary {
         let total = shards.iter().fold(Counts::default(), |total, shard| total.plus(shard.counts));
         Summary {
             records: total.records,
@@ -96,9 +102,14 @@ impl fmt::Display for Summary {
         if let Some(filtered) = self.filtered {
             writeln!(formatter, "{} filtered", counted(filtered, "record", "records"))?;
         }
-        let unfinished = self.records - self.succeeded - self.discarded - self.filtered.unwrap_or_default();
+        let unfinished =
+            self.records - self.succeeded - self.discarded - self.filtered.unwrap_or_default();
         if unfinished > 0 {
-            writeln!(formatter, "{} read and not finished", counted(unfinished, "record", "records"))?;
+            writeln!(
+                formatter,
+                "{} read and not finished",
+                counted(unfinished, "record", "records")
+            )?;
         }
         writeln!(
             formatter,
@@ -128,9 +139,13 @@ impl fmt::Display for Summary {
         writeln!(formatter, "\n     records  invocations  retries  discarded")?;
         for shard in &self.shards {
             let records = thousands(shard.records);
-            let [invocations, retries, discarded] = [shard.invocations, shard.retries, shard.discarded].map(thousands);
+            let [invocations, retries, discarded] =
+                [shard.invocations, shard.retries, shard.discarded].map(thousands);
             let name = &shard.shard;
-            writeln!(formatter, "{records:>12}  {invocations:>11}  {retries:>7}  {discarded:>9}  {name}")?;
+            writeln!(
+                formatter,
+                "{records:>12}  {invocations:>11}  {retries:>7}  {discarded:>9}  {name}"
+            )?;
         }
         Ok(())
     }
@@ -160,7 +175,11 @@ impl Metric {
         match self.unit.as_str() {
             "Count" => String::new(),
             unit => {
-                format!(" ({unit}: mean of {}, at most {})", thousands(self.count), figure(self.maximum))
+                format!(
+                    " ({unit}: mean of {}, at most {})",
+                    thousands(self.count),
+                    figure(self.maximum)
+                )
             }
         }
     }
@@ -219,9 +238,11 @@ mod tests {
             retries: 0,
         };
         let mut metrics = Metrics::default();
-        for (name, unit, value) in
-            [("Alerts", "Count", 85.0), ("Duration", "Milliseconds", 1.0), ("Duration", "Milliseconds", 2.5)]
-        {
+        for (name, unit, value) in [
+            ("Alerts", "Count", 85.0),
+            ("Duration", "Milliseconds", 1.0),
+            ("Duration", "Milliseconds", 2.5),
+        ] {
             metrics.add(&Value { name: name.to_owned(), unit: unit.to_owned(), value });
         }
         let one = Progress {
@@ -230,7 +251,11 @@ mod tests {
             checkpoint: Some(SequenceNumber::new("49")),
             ..Progress::new(ShardId::numbered(0))
         };
-        let other = Progress { id: ShardId::numbered(1), counts: other, ..Progress::new(ShardId::numbered(1)) };
+        let other = Progress {
+            id: ShardId::numbered(1),
+            counts: other,
+            ..Progress::new(ShardId::numbered(1))
+        };
         Summary::new(&[one, other], metrics, None, Duration::from_millis(1_250))
     }
 
@@ -253,7 +278,8 @@ mod tests {
     #[test]
     fn trouble_is_told_with_what_became_of_the_records() {
         let mut summary = summary();
-        summary.chaos = Some(Strikes { seed: 7, crashes: 2, timeouts: 1, throttles: 0, duplicates: 1_000 });
+        summary.chaos =
+            Some(Strikes { seed: 7, crashes: 2, timeouts: 1, throttles: 0, duplicates: 1_000 });
         let text = summary.to_string();
         let expected = "
 chaos with seed 7: 2 crashes, 1 timeout, 0 throttles, 1,000 duplicates

@@ -1,5 +1,6 @@
-//! `--watch`: builds the service again when its sources change, and has new processes run what was built. What is in flight is
-//! finished by the old ones, and the shards go on from their checkpoints. It refuses to know what is in the sources.
+//! `--watch`: builds the service again when its sources change, and has new processes run what was
+//! built. What is in flight is finished by the old ones, and the shards go on from their
+//! checkpoints. It refuses to know what is in the sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ use crate::bundle::build;
 use crate::error::{Error, Result};
 use crate::service::Service;
 
-/// Between two looks at the files. A change counts once a further look sees no other: files are not written in an instant.
+/// Between two looks at the files. A change counts once a further look sees no other: files are not
+/// written in an instant.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a function is made of.
@@ -33,7 +35,12 @@ type State = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
 
 impl Origin {
     /// Watches what `executable` is made of, for as long as the run goes on.
-    pub(crate) async fn watch(self, executable: PathBuf, sandboxes: Arc<Sandboxes>, console: Arc<Console>) {
+    pub(crate) async fn watch(
+        self,
+        executable: PathBuf,
+        sandboxes: Arc<Sandboxes>,
+        console: Arc<Console>,
+    ) {
         let mut running = state_of(BTreeSet::from([executable.clone()]));
         let mut seen = state_of(self.files(&executable));
         loop {
@@ -55,10 +62,14 @@ impl Origin {
             seen = now;
             match built {
                 Err(error) => {
-                    console.note(&format!("{}\nthe function stays as it was until the next change", error.report()));
+                    console.note(&format!(
+                        "{}\nthe function stays as it was until the next change",
+                        error.report()
+                    ));
                 }
                 Ok(()) => {
-                    // A source that was not there before may have come in, and a build takes time to change others in.
+                    // A source that was not there before may have come in, and a build takes time
+                    // to change others in.
                     for file in self.files(&executable) {
                         seen.entry(file.clone()).or_insert_with(|| last_written(&file));
                     }
@@ -90,26 +101,31 @@ impl Origin {
         built.await.map_err(|error| building().because(error))?.map(drop)
     }
 
-    /// The files whose change matters: the sources Cargo noted for the executable, those of path dependencies among them,
-    /// and the manifests of their packages.
+    /// The files whose change matters: the sources Cargo noted for the executable, those of path
+    /// dependencies among them, and the manifests of their packages.
     fn files(&self, executable: &Path) -> BTreeSet<PathBuf> {
         let Origin::Service(service, _) = self else {
             return BTreeSet::from([executable.to_owned()]);
         };
         let noted = std::fs::read_to_string(executable.with_extension("d")).unwrap_or_default();
         let mut files = sources(&noted);
-        let manifests: Vec<PathBuf> = files.iter().filter_map(|source| manifest_above(source)).collect();
+        let manifests: Vec<PathBuf> =
+            files.iter().filter_map(|source| manifest_above(source)).collect();
         files.extend(manifests);
         for folder in service.package_root.ancestors() {
             files.extend(
-                ["Cargo.toml", "Cargo.lock"].map(|name| folder.join(name)).into_iter().filter(|file| file.is_file()),
+                ["Cargo.toml", "Cargo.lock"]
+                    .map(|name| folder.join(name))
+                    .into_iter()
+                    .filter(|file| file.is_file()),
             );
         }
         files
     }
 }
 
-/// The sources in Cargo's dep-info, which is a rule of Make: a target, a colon, and paths whose spaces are escaped.
+/// The sources in Cargo's dep-info, which is a rule of Make: a target, a colon, and paths whose
+/// spaces are escaped.
 fn sources(dep_info: &str) -> BTreeSet<PathBuf> {
     const SPACE: &str = "\0";
     let rule = dep_info.lines().next().unwrap_or_default().replace("\\ ", SPACE);
@@ -118,7 +134,11 @@ fn sources(dep_info: &str) -> BTreeSet<PathBuf> {
 }
 
 fn manifest_above(source: &Path) -> Option<PathBuf> {
-    source.ancestors().skip(1).map(|folder| folder.join("Cargo.toml")).find(|manifest| manifest.is_file())
+    source
+        .ancestors()
+        .skip(1)
+        .map(|folder| folder.join("Cargo.toml"))
+        .find(|manifest| manifest.is_file())
 }
 
 fn state_of(files: BTreeSet<PathBuf>) -> State {
@@ -142,9 +162,9 @@ mod tests {
 
     #[test]
     fn the_sources_are_read_from_cargos_dep_info() {
-        let dep_info =
-            "/t/debug/quakes: /a/src/main.rs /a/my\\ models/one.rs /dependency/src/lib.rs\n\n/a/src/main.rs:\n";
-        let expected = ["/a/my models/one.rs", "/a/src/main.rs", "/dependency/src/lib.rs"].map(PathBuf::from);
+        let dep_info = "/t/debug/quakes: /a/src/main.rs /a/my\\ models/one.rs /dependency/src/lib.rs\n\n/a/src/main.rs:\n";
+        let expected =
+            ["/a/my models/one.rs", "/a/src/main.rs", "/dependency/src/lib.rs"].map(PathBuf::from);
         assert_eq!(sources(dep_info), BTreeSet::from(expected));
         assert_eq!(sources(""), BTreeSet::new());
     }

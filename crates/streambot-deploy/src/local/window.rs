@@ -1,9 +1,11 @@
-//! Tumbling windows: which one a record belongs to, and the state that goes through it from batch to batch. Values only; it
-//! refuses to know when a window's events are sent (`lane.rs`) and how they are written (`event.rs`).
+//! Tumbling windows: which one a record belongs to, and the state that goes through it from batch
+//! to batch. Values only; it refuses to know when a window's events are sent (`lane.rs`) and how
+//! they are written (`event.rs`).
 //!
-//! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>. What it leaves open is decided here and in
-//! `lane.rs` alone: windows begin at multiples of their length since 1970; with more than one lane each lane has a window
-//! and a state of its own, since one state cannot be in two invocations at once; and the final event holds no records.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>. What it leaves
+//! open is decided here and in `lane.rs` alone: windows begin at multiples of their length since
+//! 1970; with more than one lane each lane has a window and a state of its own, since one state
+//! cannot be in two invocations at once; and the final event holds no records.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use jiff::Timestamp;
 /// Over this many bytes of state a window ends early: 1 MB.
 const STATE_LIMIT: usize = 1024 * 1024;
 
-/// How long Lambda waits for records of a window that is over before it sends the final event, in milliseconds.
+/// How long Lambda waits for records of a window that is over before it sends the final event, in
+/// milliseconds.
 pub(crate) const LATENESS: u64 = 120_000;
 
 /// A stretch of arrival times, in milliseconds since the Unix epoch.

@@ -1,4 +1,5 @@
-//! The function's log group in CloudWatch Logs: which one it is, and its events, page by page. It refuses to know how they are shown.
+//! The function's log group in CloudWatch Logs: which one it is, and its events, page by page. It
+//! refuses to know how they are shown.
 
 use std::ops::ControlFlow;
 
@@ -47,13 +48,22 @@ impl Logged for Event {
     }
 }
 
-/// The log group of `function`: what its configuration names, and where it has none, or is gone or may not be read, Lambda's own.
+/// The log group of `function`: what its configuration names, and where it has none, or is gone or
+/// may not be read, Lambda's own.
 pub(super) async fn group(aws: &Aws, function: &str) -> String {
     let client = aws_sdk_lambda::Client::new(&aws.config);
     let own = || format!("/aws/lambda/{function}");
     match client.get_function_configuration().function_name(function).send().await {
-        Ok(answer) => answer.logging_config.and_then(|logging| logging.log_group).unwrap_or_else(own),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => own(),
+        Ok(answer) => {
+            answer.logging_config.and_then(|logging| logging.log_group).unwrap_or_else(own)
+        }
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            own()
+        }
         Err(error) => {
             let error = failed(format!("reading the log group of function `{function}`"), error);
             progress::warn(format!("{}; taken to be `{}`", error.in_one_line(), own()));
@@ -62,7 +72,8 @@ pub(super) async fn group(aws: &Aws, function: &str) -> String {
     }
 }
 
-/// Gives the events of a group from a moment on to `each`, page by page, until there are no more or it breaks.
+/// Gives the events of a group from a moment on to `each`, page by page, until there are no more or
+/// it breaks.
 ///
 /// # Errors
 /// Missing where the group is not there; failed where CloudWatch Logs refuses; those of `each`.
@@ -74,12 +85,19 @@ pub(super) async fn read(
     mut each: impl FnMut(Vec<Event>) -> Result<ControlFlow<()>>,
 ) -> Result<ControlFlow<()>> {
     let request = Client::new(&aws.config).filter_log_events().log_group_name(group);
-    let request = request.start_time(from.0.as_millisecond()).set_filter_pattern(filter.map(str::to_owned));
+    let request =
+        request.start_time(from.0.as_millisecond()).set_filter_pattern(filter.map(str::to_owned));
     let mut pages = request.into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| {
-            let missing = error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception());
-            if missing { not_there(aws, group) } else { failed(format!("reading log group `{group}`"), error) }
+            let missing = error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception());
+            if missing {
+                not_there(aws, group)
+            } else {
+                failed(format!("reading log group `{group}`"), error)
+            }
         })?;
         let events = page.events.unwrap_or_default().into_iter().filter_map(Event::of).collect();
         if each(events)?.is_break() {

@@ -1,4 +1,5 @@
-//! One logged line as people read it: lines of JSON become level, message and fields. It refuses to know where the line was logged.
+//! One logged line as people read it: lines of JSON become level, message and fields. It refuses to
+//! know where the line was logged.
 
 use std::fmt::Write as _;
 
@@ -6,10 +7,12 @@ use serde_json::{Map, Value};
 
 use crate::time::Time;
 
-/// What stands for the time in the runtime's, Lambda's own and others' lines; it is printed before the line.
+/// What stands for the time in the runtime's, Lambda's own and others' lines; it is printed before
+/// the line.
 const TIMES: [&str; 2] = ["timestamp", "time"];
 
-/// A line as text; `time` is when CloudWatch says it was logged, and where it does not say, the line's own.
+/// A line as text; `time` is when CloudWatch says it was logged, and where it does not say, the
+/// line's own.
 pub(super) fn text(time: Option<Time>, message: &str) -> String {
     let message = message.trim_end();
     let fields = serde_json::from_str::<Map<String, Value>>(message).ok();
@@ -21,8 +24,8 @@ pub(super) fn text(time: Option<Time>, message: &str) -> String {
     }
 }
 
-/// `LEVEL message key=value …`, the fields in their own order. What Lambda itself logs has a type in place of a message and a record
-/// in place of fields; a metric line has neither.
+/// `LEVEL message key=value …`, the fields in their own order. What Lambda itself logs has a type
+/// in place of a message and a record in place of fields; a metric line has neither.
 fn readable(fields: &Map<String, Value>) -> String {
     let text = |key: &str| fields.get(key).and_then(Value::as_str);
     let platform = text("type").filter(|_| fields.get("record").is_some_and(Value::is_object));
@@ -52,7 +55,9 @@ fn readable(fields: &Map<String, Value>) -> String {
 fn field(line: &mut String, key: &str, value: &Value) {
     let gap = if line.is_empty() || line.ends_with(' ') { "" } else { " " };
     let plain = |text: &&String| {
-        !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '='))
+        !text.is_empty()
+            && !text
+                .contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '='))
     };
     let _ = match value {
         Value::String(text) if plain(&text) => write!(line, "{gap}{key}={text}"),

@@ -1,5 +1,5 @@
-//! The log objects that the runtime uploads to S3, one for each invocation, by the stack's `LogBucket` and `LogPrefix`. It refuses to
-//! know how they are shown.
+//! The log objects that the runtime uploads to S3, one for each invocation, by the stack's
+//! `LogBucket` and `LogPrefix`. It refuses to know how they are shown.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
@@ -54,7 +54,8 @@ impl Place {
     /// Finds it by the stack's outputs.
     ///
     /// # Errors
-    /// Missing where the stack is not there, or uploads no logs; failed where CloudFormation refuses.
+    /// Missing where the stack is not there, or uploads no logs; failed where CloudFormation
+    /// refuses.
     pub(super) async fn find(aws: &Aws, service: &Service, stack: &str) -> Result<Self> {
         let found = find_stack(aws, stack, &[&service.prefix]).await?.ok_or_else(|| {
             Error::missing(format!("stack `{stack}` is not there in {}", aws.region()))
@@ -67,7 +68,8 @@ impl Place {
         })?;
         // Path style, so that an endpoint on this machine needs no name for every bucket.
         let path_style = aws.config.endpoint_url().is_some();
-        let settings = aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(path_style).build();
+        let settings =
+            aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(path_style).build();
         Ok(Self {
             client: Client::from_conf(settings),
             bucket: bucket.to_owned(),
@@ -86,8 +88,11 @@ impl Place {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| {
                 if error.as_service_error().is_some_and(|error| error.is_no_such_bucket()) {
-                    return Error::missing(format!("bucket `{}`, the stack's LogBucket, is not there", self.bucket))
-                        .hint("make it, or set the stack's parameter LogBucket to one that is there");
+                    return Error::missing(format!(
+                        "bucket `{}`, the stack's LogBucket, is not there",
+                        self.bucket
+                    ))
+                    .hint("make it, or set the stack's parameter LogBucket to one that is there");
                 }
                 failed(format!("listing s3://{}/{}", self.bucket, self.prefix), error)
             })?;
@@ -108,19 +113,26 @@ impl Place {
     /// Failed where S3 refuses or does not answer to the end.
     pub(super) async fn get(&self, object: &LogObject) -> Result<Option<String>> {
         let doing = || format!("reading s3://{}/{}", self.bucket, object.key);
-        let answer = match self.client.get_object().bucket(&self.bucket).key(&object.key).send().await {
-            Ok(answer) => answer,
-            Err(error) if error.as_service_error().is_some_and(|error| error.code() == Some("NoSuchKey")) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(failed(doing(), error)),
-        };
-        let body = answer.body.collect().await.map_err(|error| Error::failed(doing()).because(error))?;
+        let answer =
+            match self.client.get_object().bucket(&self.bucket).key(&object.key).send().await {
+                Ok(answer) => answer,
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.code() == Some("NoSuchKey")) =>
+                {
+                    return Ok(None);
+                }
+                Err(error) => return Err(failed(doing(), error)),
+            };
+        let body =
+            answer.body.collect().await.map_err(|error| Error::failed(doing()).because(error))?;
         Ok(Some(String::from_utf8_lossy(&body.into_bytes()).into_owned()))
     }
 }
 
-/// Keys are `<LogPrefix>/<StackName>/<shard>/…`, with the prefix as it is, even one that ends in a slash.
+/// Keys are `<LogPrefix>/<StackName>/<shard>/…`, with the prefix as it is, even one that ends in a
+/// slash.
 fn prefix(log_prefix: &str, stack: &str) -> String {
     let slash = if log_prefix.is_empty() { "" } else { "/" };
     format!("{log_prefix}{slash}{stack}/")

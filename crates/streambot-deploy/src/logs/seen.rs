@@ -1,5 +1,5 @@
-//! What was printed already, so that looking again over the same time prints only what is new. It refuses to know where lines are
-//! from.
+//! What was printed already, so that looking again over the same time prints only what is new. It
+//! refuses to know where lines are from.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,8 @@ use jiff::SignedDuration;
 
 use crate::time::Time;
 
-/// How late a line may be known: CloudWatch Logs takes up to a minute to show one, and a queue of batches is sent in no order.
+/// How late a line may be known: CloudWatch Logs takes up to a minute to show one, and a queue of
+/// batches is sent in no order.
 const LATENESS: SignedDuration = SignedDuration::from_secs(60);
 
 /// Something with a time that can be told from all others.
@@ -36,12 +37,15 @@ impl Seen {
         self.from
     }
 
-    /// Those of `found` that were not seen before, each once, oldest first. Those of one moment stay in the order they came.
+    /// Those of `found` that were not seen before, each once, oldest first. Those of one moment
+    /// stay in the order they came.
     pub(super) fn unseen<T: Logged>(&self, mut found: Vec<T>) -> Vec<T> {
         found.sort_by_key(Logged::time);
         let mut among = HashSet::new();
         found.retain(|one| {
-            one.time() >= self.from && !self.ids.contains_key(one.id()) && among.insert(one.id().to_owned())
+            one.time() >= self.from
+                && !self.ids.contains_key(one.id())
+                && among.insert(one.id().to_owned())
         });
         found
     }
@@ -52,7 +56,8 @@ impl Seen {
         self.newest = self.newest.max(Some(one.time()));
     }
 
-    /// Ends a look: the next begins a while before the newest that was seen, and what is older is forgotten.
+    /// Ends a look: the next begins a while before the newest that was seen, and what is older is
+    /// forgotten.
     pub(super) fn looked(&mut self) {
         let Some(newest) = self.newest else { return };
         let from = newest.0.checked_sub(LATENESS).map_or(self.from, Time);

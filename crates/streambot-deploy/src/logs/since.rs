@@ -15,7 +15,8 @@ pub(super) enum Since {
 }
 
 impl Since {
-    /// The moment it is, seen from `now`; never before the Unix epoch, where CloudWatch's time begins.
+    /// The moment it is, seen from `now`; never before the Unix epoch, where CloudWatch's time
+    /// begins.
     pub(super) fn from(self, now: Time) -> Time {
         let time = match self {
             Self::Ago(duration) => now.0.checked_sub(duration).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -68,15 +69,29 @@ mod tests {
             ("100000d", "1970-01-01T00:00:00Z"),
             ("100000000000d", "1970-01-01T00:00:00Z"),
         ] {
-            assert_eq!(text.parse::<Since>().unwrap().from(now), Time::read(time).unwrap(), "{text}");
+            assert_eq!(
+                text.parse::<Since>().unwrap().from(now),
+                Time::read(time).unwrap(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_time_is_refused_with_what_is() {
-        for wrong in
-            ["", "10", "m", "-5m", "+5m", "1.5h", "10 m", "10w", "yesterday", "2026-11-24", "9999999999999999d"]
-        {
+        for wrong in [
+            "",
+            "10",
+            "m",
+            "-5m",
+            "+5m",
+            "1.5h",
+            "10 m",
+            "10w",
+            "yesterday",
+            "2026-11-24",
+            "9999999999999999d",
+        ] {
             assert!(wrong.parse::<Since>().unwrap_err().contains("write how long ago"), "{wrong}");
         }
     }

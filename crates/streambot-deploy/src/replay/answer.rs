@@ -57,7 +57,8 @@ impl Outcome {
         Self::Left { why: why.into() }
     }
 
-    /// Whether the batches of its shard that follow have to wait for it. They need not wait for records that are gone for good.
+    /// Whether the batches of its shard that follow have to wait for it. They need not wait for
+    /// records that are gone for good.
     pub(crate) fn blocks(&self) -> bool {
         matches!(self, Self::Failed { .. } | Self::Left { .. })
     }
@@ -145,14 +146,24 @@ impl Answer {
             Outcome::NotRemoved { records, why } => {
                 batches.replayed += 1;
                 counted.replayed += records;
-                ("left", format!("it is done, and could not be removed, so it would come again: {why}"))
+                (
+                    "left",
+                    format!("it is done, and could not be removed, so it would come again: {why}"),
+                )
             }
             Outcome::Expired { done, expired } => {
                 batches.expired += 1;
                 counted.replayed += done;
                 counted.expired += expired;
-                let rest = if done > 0 { format!("; the others are done ({done})") } else { String::new() };
-                ("expired", format!("the stream no longer holds {expired} of its {records} records{rest}"))
+                let rest = if done > 0 {
+                    format!("; the others are done ({done})")
+                } else {
+                    String::new()
+                };
+                (
+                    "expired",
+                    format!("the stream no longer holds {expired} of its {records} records{rest}"),
+                )
             }
             Outcome::Failed { done, of, expired, why } => {
                 batches.failed += 1;
@@ -160,7 +171,9 @@ impl Answer {
                 counted.failed += of - done;
                 counted.expired += expired;
                 let part = if done > 0 {
-                    format!("; the records before it are done ({done}), and come again with the next replay")
+                    format!(
+                        "; the records before it are done ({done}), and come again with the next replay"
+                    )
                 } else {
                     String::new()
                 };
@@ -240,7 +253,8 @@ mod tests {
     fn the_answer_as_text_and_as_json() {
         let mut answer = answer();
         answer.add(&held(3), Outcome::Done { records: 3, removed: true });
-        answer.add(&held(2), Outcome::NotRemoved { records: 2, why: "access is denied".to_owned() });
+        answer
+            .add(&held(2), Outcome::NotRemoved { records: 2, why: "access is denied".to_owned() });
         insta::assert_snapshot!("text", answer);
         insta::assert_json_snapshot!("json", answer);
     }
@@ -260,9 +274,18 @@ mod tests {
         let failed = |done| Outcome::Failed { done, of: 3, expired: 0, why: "boom".to_owned() };
         for (outcome, why) in [
             (failed(0), "failed: message 1 of shardId-000000000000: boom"),
-            (failed(1), "boom; the records before it are done (1), and come again with the next replay"),
-            (Outcome::Expired { done: 0, expired: 3 }, "the stream no longer holds 3 of its 3 records"),
-            (Outcome::Expired { done: 2, expired: 1 }, "holds 1 of its 3 records; the others are done (2)"),
+            (
+                failed(1),
+                "boom; the records before it are done (1), and come again with the next replay",
+            ),
+            (
+                Outcome::Expired { done: 0, expired: 3 },
+                "the stream no longer holds 3 of its 3 records",
+            ),
+            (
+                Outcome::Expired { done: 2, expired: 1 },
+                "holds 1 of its 3 records; the others are done (2)",
+            ),
             (Outcome::left("why"), "left: message 1 of shardId-000000000000: why"),
             (Outcome::NotRemoved { records: 3, why: "no".to_owned() }, "could not be removed"),
         ] {
@@ -284,7 +307,12 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_stays_and_is_no_failure() {
-        let refused = |is_failure| Refused { name: "a".to_owned(), records: 2, why: "b".to_owned(), is_failure };
+        let refused = |is_failure| Refused {
+            name: "a".to_owned(),
+            records: 2,
+            why: "b".to_owned(),
+            is_failure,
+        };
         let answer = Answer::new("f", &[], vec![refused(false)]);
         assert_eq!((answer.batches.left, answer.records.left), (1, 2));
         answer.verdict().unwrap();

@@ -1,5 +1,5 @@
-//! Failed batches in an S3 bucket: an object for each, with the event in it. It lists, reads and removes objects, and refuses to know
-//! what is made of them.
+//! Failed batches in an S3 bucket: an object for each, with the event in it. It lists, reads and
+//! removes objects, and refuses to know what is made of them.
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
@@ -28,20 +28,26 @@ impl Bucket {
         Self { client: s3_client(config), bucket, prefix }
     }
 
-    /// What each object tells. Their events are not kept: all of them together may be more than fits in memory.
+    /// What each object tells. Their events are not kept: all of them together may be more than
+    /// fits in memory.
     ///
     /// # Errors
     /// Failed where the bucket cannot be listed or an object not read.
     pub(crate) async fn find(&self) -> Result<Vec<Found>> {
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
         let objects = list.into_paginator().send().try_collect().await;
-        let pages = objects.map_err(|error| failed(format!("listing {}", self.name(&self.prefix)), error))?;
+        let pages = objects
+            .map_err(|error| failed(format!("listing {}", self.name(&self.prefix)), error))?;
         let objects = pages.into_iter().flat_map(|page| page.contents.unwrap_or_default());
         // What consoles make to show a folder is an object too.
         let keys = objects.filter_map(|object| object.key).filter(|key| !key.ends_with('/'));
         let read = keys.map(|key| async move {
             let body = self.read(&key).await?;
-            Ok((self.name(&key), Key::Object(key), Failure::read(&body).map(|(failure, _)| failure)))
+            Ok((
+                self.name(&key),
+                Key::Object(key),
+                Failure::read(&body).map(|(failure, _)| failure),
+            ))
         });
         stream::iter(read).buffered(READ_AT_ONCE).try_collect().await
     }

@@ -1,5 +1,5 @@
-//! What a failure destination says of one batch that Lambda gave up, and the order in which batches are played again. Values only; it
-//! refuses to know where they are kept.
+//! What a failure destination says of one batch that Lambda gave up, and the order in which batches
+//! are played again. Values only; it refuses to know where they are kept.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
 
@@ -58,13 +58,16 @@ impl Failure {
     /// # Errors
     /// Why it is not what Lambda writes.
     pub(crate) fn read(body: &[u8]) -> Result<(Self, Option<String>), String> {
-        let Body { request_context, batch, payload } =
-            serde_json::from_slice(body).map_err(|error| format!("it is not what Lambda tells of a batch: {error}"))?;
+        let Body { request_context, batch, payload } = serde_json::from_slice(body)
+            .map_err(|error| format!("it is not what Lambda tells of a batch: {error}"))?;
         let number = |digits: &str| {
             let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            is_number.then(|| SequenceNumber::new(digits)).ok_or_else(|| format!("`{digits}` is no sequence number"))
+            is_number
+                .then(|| SequenceNumber::new(digits))
+                .ok_or_else(|| format!("`{digits}` is no sequence number"))
         };
-        let (start, end) = (number(&batch.start_sequence_number)?, number(&batch.end_sequence_number)?);
+        let (start, end) =
+            (number(&batch.start_sequence_number)?, number(&batch.end_sequence_number)?);
         if end < start {
             return Err(format!("its batch ends at {end}, before it starts at {start}"));
         }
@@ -115,8 +118,8 @@ pub(crate) fn batch_of(event: &str) -> Result<Batch, String> {
     struct Kinesis {
         sequence_number: String,
     }
-    let Event { records, window } =
-        serde_json::from_str(event).map_err(|error| format!("its payload is no event of Kinesis: {error}"))?;
+    let Event { records, window } = serde_json::from_str(event)
+        .map_err(|error| format!("its payload is no event of Kinesis: {error}"))?;
     if window.is_some() {
         return Err(WINDOWED.to_owned());
     }
@@ -159,8 +162,9 @@ pub(crate) struct Refused {
     pub(crate) is_failure: bool,
 }
 
-/// Chooses among what was found the batches of function `name`, at most `limit`, in the order of their shards. A shard's batches are in
-/// the order of their records, and shards in that of their numbers, so that a parent comes before its children.
+/// Chooses among what was found the batches of function `name`, at most `limit`, in the order of
+/// their shards. A shard's batches are in the order of their records, and shards in that of their
+/// numbers, so that a parent comes before its children.
 pub(crate) fn choose<K>(
     found: Vec<(String, K, Result<Failure, String>)>,
     name: &str,
@@ -264,24 +268,37 @@ mod tests {
         let event = r#"{"Records":[{"kinesis":{"sequenceNumber":"7"}},{"kinesis":{"sequenceNumber":"12"}}]}"#;
         assert_eq!(batch_of(event).unwrap().position("12"), Some(1));
         assert!(batch_of("[]").unwrap_err().contains("no event of Kinesis"));
-        assert_eq!(batch_of(r#"{"Records":[],"window":{"start":"a","end":"b"}}"#).unwrap_err(), WINDOWED);
+        assert_eq!(
+            batch_of(r#"{"Records":[],"window":{"start":"a","end":"b"}}"#).unwrap_err(),
+            WINDOWED
+        );
     }
 
     #[test]
     fn batches_go_by_shard_and_by_number_and_the_rest_is_named() {
         let found = |name: &str, function: &str, shard: &str, start: &str| {
-            (name.to_owned(), (), read(&body(function, shard, (start, "999"))).map(|(failure, _)| failure))
+            (
+                name.to_owned(),
+                (),
+                read(&body(function, shard, (start, "999"))).map(|(failure, _)| failure),
+            )
         };
         let all = vec![
             found("d", FUNCTION, "shardId-000000000001", "2"),
             found("c", FUNCTION, "shardId-000000000000", "100"),
             found("b", FUNCTION, "shardId-000000000000", "20"),
-            found("other", "arn:aws:lambda:eu-west-1:1:function:orders", "shardId-000000000000", "1"),
+            found(
+                "other",
+                "arn:aws:lambda:eu-west-1:1:function:orders",
+                "shardId-000000000000",
+                "1",
+            ),
             ("broken".to_owned(), (), Err("why".to_owned())),
         ];
         let (chosen, refused) = choose(all, "quakes-staging", Some(2));
         assert_eq!(chosen.iter().map(|held| held.name.as_str()).collect::<Vec<_>>(), ["b", "c"]);
-        let refused: Vec<_> = refused.iter().map(|refused| (refused.name.as_str(), refused.is_failure)).collect();
+        let refused: Vec<_> =
+            refused.iter().map(|refused| (refused.name.as_str(), refused.is_failure)).collect();
         assert_eq!(refused, [("other", false), ("broken", true), ("d", false)]);
     }
 

@@ -1,5 +1,5 @@
-//! One invocation of the function with the event of a batch, and what its answer means for the batch. It refuses to know where the batch
-//! came from.
+//! One invocation of the function with the event of a batch, and what its answer means for the
+//! batch. It refuses to know where the batch came from.
 
 use std::time::Duration;
 
@@ -46,11 +46,16 @@ impl Invoked {
     /// Missing where there is no such function, or it has no alias `current`.
     pub(crate) async fn find(aws: &Aws, name: &str) -> Result<Self> {
         let client = Client::new(&aws.config);
-        let read = client.get_function_configuration().function_name(name).qualifier(ALIAS).send().await;
+        let read =
+            client.get_function_configuration().function_name(name).qualifier(ALIAS).send().await;
         let found = read.map_err(|error| {
-            if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) {
-                Error::missing(format!("function `{name}` with alias `{ALIAS}` is not there in {}", aws.region()))
-                    .hint("deploy it first, or name its region with --region")
+            if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception())
+            {
+                Error::missing(format!(
+                    "function `{name}` with alias `{ALIAS}` is not there in {}",
+                    aws.region()
+                ))
+                .hint("deploy it first, or name its region with --region")
             } else {
                 failed(format!("reading function `{name}`"), error)
             }
@@ -72,14 +77,23 @@ impl Invoked {
     /// # Errors
     /// What is not done, and why.
     pub(crate) async fn invoke(&self, event: Bytes, batch: &Batch) -> Result<(), NotDone> {
-        // The SDK's own time-out and retries would send a batch again while the function still works on it.
-        let patient = aws_sdk_lambda::config::Builder::new().retry_config(RetryConfig::disabled()).timeout_config(
-            TimeoutConfig::builder().operation_attempt_timeout(self.timeout + self.aws.patience.call).build(),
-        );
+        // The SDK's own time-out and retries would send a batch again while the function still
+        // works on it.
+        let patient = aws_sdk_lambda::config::Builder::new()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .operation_attempt_timeout(self.timeout + self.aws.patience.call)
+                    .build(),
+            );
         let mut waits = self.aws.patience.waits();
         loop {
-            let request =
-                self.client.invoke().function_name(&self.name).qualifier(ALIAS).payload(Blob::new(event.clone()));
+            let request = self
+                .client
+                .invoke()
+                .function_name(&self.name)
+                .qualifier(ALIAS)
+                .payload(Blob::new(event.clone()));
             match request.customize().config_override(patient.clone()).send().await {
                 Ok(answer) => {
                     let body = answer.payload().map(AsRef::as_ref).unwrap_or_default();
@@ -87,10 +101,12 @@ impl Invoked {
                 }
                 Err(error) => {
                     let is_throttled = error.as_service_error().is_some_and(|error| {
-                        error.is_too_many_requests_exception() || error.code() == Some("ThrottlingException")
+                        error.is_too_many_requests_exception()
+                            || error.code() == Some("ThrottlingException")
                     });
                     if !(is_throttled && waits.wait().await) {
-                        let why = in_a_line(&failed(format!("invoking function `{}`", self.name), error));
+                        let why =
+                            in_a_line(&failed(format!("invoking function `{}`", self.name), error));
                         return Err(NotDone { done: 0, why });
                     }
                 }
@@ -99,23 +115,31 @@ impl Invoked {
     }
 }
 
-/// What an answer means. A mapping would look at reported failures only with ReportBatchItemFailures, which Streambot's always have.
+/// What an answer means. A mapping would look at reported failures only with
+/// ReportBatchItemFailures, which Streambot's always have.
 fn meaning(function_error: Option<&str>, body: &[u8], batch: &Batch) -> Result<(), NotDone> {
     if let Some(kind) = function_error {
         let error: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |key: &str| error[key].as_str().filter(|text| !text.is_empty());
-        let told: Vec<&str> = [text("errorType"), text("errorMessage")].into_iter().flatten().collect();
+        let told: Vec<&str> =
+            [text("errorType"), text("errorMessage")].into_iter().flatten().collect();
         let told = if told.is_empty() { kind.to_owned() } else { told.join(": ") };
         return Err(NotDone { done: 0, why: format!("the function failed: {told}") });
     }
     match Answer::read(body, batch, true) {
         Answer::AllDone => Ok(()),
-        Answer::Refused(why) => Err(NotDone { done: 0, why: format!("the function's answer is refused: {why}") }),
+        Answer::Refused(why) => {
+            Err(NotDone { done: 0, why: format!("the function's answer is refused: {why}") })
+        }
         Answer::FailedFrom(place) => {
-            let number = batch.records().get(place).map(|record| record.sequence_number.to_string());
+            let number =
+                batch.records().get(place).map(|record| record.sequence_number.to_string());
             Err(NotDone {
                 done: place,
-                why: format!("the function reports record {} as failed", number.unwrap_or_default()),
+                why: format!(
+                    "the function reports record {} as failed",
+                    number.unwrap_or_default()
+                ),
             })
         }
     }
@@ -158,6 +182,10 @@ mod tests {
         let why = "the function failed: Unhandled".to_owned();
         assert_eq!(of(Some("Unhandled"), ""), Err(NotDone { done: 0, why }));
         let refused = of(None, r#"{"batchItemFailures":[{"itemIdentifier":"5"}]}"#);
-        assert!(refused.is_err_and(|not_done| not_done.done == 0 && not_done.why.contains("names no record")));
+        assert!(
+            refused.is_err_and(
+                |not_done| not_done.done == 0 && not_done.why.contains("names no record")
+            )
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Where failed batches are told of: a bucket, a queue or a topic, as the user or a mapping names it. Names only; it refuses to know
-//! what is there.
+//! Where failed batches are told of: a bucket, a queue or a topic, as the user or a mapping names
+//! it. Names only; it refuses to know what is there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -92,14 +92,16 @@ impl Place {
     }
 }
 
-/// Where the mappings tell of failed batches, each place once; the stack's destination where no mapping names one.
+/// Where the mappings tell of failed batches, each place once; the stack's destination where no
+/// mapping names one.
 pub(crate) fn of_mappings(
     mappings: &[EventSourceMappingConfiguration],
     stacks: Option<&str>,
 ) -> Result<Vec<Place>, String> {
     let mut places: Vec<Place> = Vec::new();
     for mapping in mappings {
-        let arn = mapping.destination_config().and_then(|config| config.on_failure()?.destination());
+        let arn =
+            mapping.destination_config().and_then(|config| config.on_failure()?.destination());
         if let Some(arn) = arn.filter(|arn| !arn.is_empty()) {
             let place = Place::told_by(arn, mapping.uuid())?;
             if !places.contains(&place) {
@@ -140,14 +142,19 @@ mod tests {
         assert_eq!(by_url, Place::QueueUrl(url.to_owned()));
         assert_eq!(by_url.region(), Some("eu-west-1"));
         assert_eq!("http://127.0.0.1:5000/1/lost".parse::<Place>().unwrap().region(), None);
-        assert_eq!("arn:aws:sqs:eu-west-1:1:lost".parse::<Place>().unwrap().region(), Some("eu-west-1"));
+        assert_eq!(
+            "arn:aws:sqs:eu-west-1:1:lost".parse::<Place>().unwrap().region(),
+            Some("eu-west-1")
+        );
         assert!("lost.ndjson".parse::<Place>().unwrap_err().contains("s3://bucket/prefix"));
     }
 
     #[test]
     fn a_mappings_bucket_is_read_below_its_own_uuid() {
-        let places =
-            of_mappings(&[mapping("1-2", "arn:aws:s3:::lost"), mapping("3-4", "")], Some("arn:aws:s3:::stack"));
+        let places = of_mappings(
+            &[mapping("1-2", "arn:aws:s3:::lost"), mapping("3-4", "")],
+            Some("arn:aws:s3:::stack"),
+        );
         assert_eq!(places, Ok(vec![bucket("aws/lambda/1-2/")]));
         assert_eq!(of_mappings(&[], Some("arn:aws:s3:::lost")), Ok(vec![bucket("aws/lambda/")]));
         assert_eq!(of_mappings(&[], None), Ok(Vec::new()));

@@ -1,5 +1,6 @@
-//! Failed batches in an SQS queue: a message for each, which names records and holds none. Messages are hidden while a replay works on
-//! them, and shown again unless they are removed. It refuses to know what is made of them.
+//! Failed batches in an SQS queue: a message for each, which names records and holds none. Messages
+//! are hidden while a replay works on them, and shown again unless they are removed. It refuses to
+//! know what is made of them.
 
 use std::collections::BTreeMap;
 
@@ -32,14 +33,20 @@ impl Queue {
     /// Missing where there is none.
     pub(crate) async fn open(config: &SdkConfig, place: &Place) -> Result<Self> {
         let region = place.region().map(|region| Region::new(region.to_owned()));
-        let config = config.to_builder().region(region.or_else(|| config.region().cloned())).build();
+        let config =
+            config.to_builder().region(region.or_else(|| config.region().cloned())).build();
         let client = Client::new(&config);
         let (account, name) = match place {
             Place::Queue { account, name, .. } => (account, name),
             Place::QueueUrl(url) => return Ok(Self { client, url: url.clone() }),
             other => return Err(Error::failed(format!("{other} is no queue"))),
         };
-        let look_up = client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;
+        let look_up = client
+            .get_queue_url()
+            .queue_name(name)
+            .queue_owner_aws_account_id(account)
+            .send()
+            .await;
         let found = look_up.map_err(|error| {
             if error.as_service_error().is_some_and(|error| error.is_queue_does_not_exist()) {
                 Error::missing(format!("there is no {place}")).hint("name another with --from")
@@ -59,9 +66,11 @@ impl Queue {
         let mut messages: BTreeMap<String, Message> = BTreeMap::new();
         loop {
             // With a wait SQS asks all its servers, so that nothing means that there is nothing.
-            let receive = self.client.receive_message().queue_url(&self.url).max_number_of_messages(10);
+            let receive =
+                self.client.receive_message().queue_url(&self.url).max_number_of_messages(10);
             let received = receive.wait_time_seconds(1).visibility_timeout(HIDDEN).send().await;
-            let received = received.map_err(|error| failed(format!("receiving from {}", self.url), error))?;
+            let received =
+                received.map_err(|error| failed(format!("receiving from {}", self.url), error))?;
             let known = messages.len();
             for message in received.messages.unwrap_or_default() {
                 messages.insert(message.message_id.clone().unwrap_or_default(), message);
@@ -79,9 +88,12 @@ impl Queue {
     /// Failed where another has taken it meanwhile.
     pub(crate) async fn hide(&self, receipt: &str, seconds: u32) -> Result<()> {
         let seconds = seconds.cast_signed().clamp(0, LONGEST_HIDDEN);
-        let hide = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
+        let hide =
+            self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
         let hidden = hide.visibility_timeout(seconds).send().await;
-        hidden.map(drop).map_err(|error| failed(format!("keeping a message of {}", self.url), error))
+        hidden
+            .map(drop)
+            .map_err(|error| failed(format!("keeping a message of {}", self.url), error))
     }
 
     /// Removes a message.
@@ -89,12 +101,16 @@ impl Queue {
     /// # Errors
     /// Failed where SQS refuses.
     pub(crate) async fn remove(&self, receipt: &str) -> Result<()> {
-        let removed = self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await;
-        removed.map(drop).map_err(|error| failed(format!("removing a message of {}", self.url), error))
+        let removed =
+            self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await;
+        removed
+            .map(drop)
+            .map_err(|error| failed(format!("removing a message of {}", self.url), error))
     }
 }
 
 fn found(id: &str, message: Message) -> Found {
-    let read = Failure::read(message.body.unwrap_or_default().as_bytes()).map(|(failure, _)| failure);
+    let read =
+        Failure::read(message.body.unwrap_or_default().as_bytes()).map(|(failure, _)| failure);
     (format!("message {id}"), Key::Message(message.receipt_handle.unwrap_or_default()), read)
 }

@@ -1,4 +1,5 @@
-//! One place that failed batches are read from, bucket or queue alike. It refuses to know in which order and whether they are played.
+//! One place that failed batches are read from, bucket or queue alike. It refuses to know in which
+//! order and whether they are played.
 
 use aws_config::SdkConfig;
 
@@ -64,7 +65,8 @@ impl Source {
     pub(crate) async fn event(&self, key: &Key) -> Result<Option<String>> {
         let (Self::Bucket(bucket), Key::Object(key)) = (self, key) else { return Ok(None) };
         let body = bucket.read(key).await?;
-        let (_, event) = Failure::read(&body).map_err(|why| Error::failed(format!("reading {key}")).because(why))?;
+        let (_, event) = Failure::read(&body)
+            .map_err(|why| Error::failed(format!("reading {key}")).because(why))?;
         Ok(event)
     }
 

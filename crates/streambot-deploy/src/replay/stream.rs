@@ -1,5 +1,5 @@
-//! The records a message names, read from the stream while they are there, and the events that Lambda would send them in. It refuses to
-//! know who is sent them.
+//! The records a message names, read from the stream while they are there, and the events that
+//! Lambda would send them in. It refuses to know who is sent them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,23 +23,43 @@ const READ_INTERVAL: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// Failed where the stream cannot be read; a shard or stream that is gone holds nothing.
-pub(crate) async fn read(client: &Client, failure: &Failure, events: &EventWriter) -> Result<Vec<Record>> {
+pub(crate) async fn read(
+    client: &Client,
+    failure: &Failure,
+    events: &EventWriter,
+) -> Result<Vec<Record>> {
     let Failure { stream, shard, start, end, .. } = failure;
     let doing = || format!("reading {shard} of {stream} from {start} on");
     let ask = client.get_shard_iterator().stream_arn(stream).shard_id(shard.as_str());
-    let ask = ask.shard_iterator_type(ShardIteratorType::AtSequenceNumber).starting_sequence_number(start.as_str());
+    let ask = ask
+        .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
+        .starting_sequence_number(start.as_str());
     let mut iterator = match ask.send().await {
         Ok(answer) => answer.shard_iterator,
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => None,
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            None
+        }
         Err(error) => return Err(failed(doing(), error)),
     };
-    // No more than the batch had, so that Lambda is left its share of the shard's two megabytes a second.
+    // No more than the batch had, so that Lambda is left its share of the shard's two megabytes a
+    // second.
     let limit = i32::try_from(failure.records).unwrap_or(i32::MAX).clamp(1, 10_000);
     let mut records = Vec::new();
     while let Some(current) = iterator {
-        let read = client.get_records().stream_arn(stream).shard_iterator(&current).limit(limit).send().await;
+        let read = client
+            .get_records()
+            .stream_arn(stream)
+            .shard_iterator(&current)
+            .limit(limit)
+            .send()
+            .await;
         let answer = read.map_err(|error| failed(doing(), error))?;
-        let is_at_tip = answer.records().is_empty() && answer.millis_behind_latest().unwrap_or(0) == 0;
+        let is_at_tip =
+            answer.records().is_empty() && answer.millis_behind_latest().unwrap_or(0) == 0;
         iterator = answer.next_shard_iterator;
         for record in answer.records {
             let record = taken(record, shard, events);
@@ -67,13 +87,18 @@ pub(crate) struct Left {
     pub(crate) records: Vec<Record>,
     /// How many the stream has dropped.
     pub(crate) expired: usize,
-    /// How many more there are than the batch had: with several lanes to a shard, its range holds those of others too.
+    /// How many more there are than the batch had: with several lanes to a shard, its range holds
+    /// those of others too.
     pub(crate) others: usize,
 }
 
 impl Left {
     /// Of `records`, those that the stream holds of the batch's range.
-    pub(crate) fn of(mut records: Vec<Record>, failure: &Failure, filter: Option<&ShardFilter>) -> Self {
+    pub(crate) fn of(
+        mut records: Vec<Record>,
+        failure: &Failure,
+        filter: Option<&ShardFilter>,
+    ) -> Self {
         // The first record of a batch was in it, so a range that begins later has lost some.
         let has_start = records.first().is_some_and(|first| first.sequence_number == failure.start);
         if let Some(filter) = filter {
@@ -90,7 +115,11 @@ impl Left {
 ///
 /// # Errors
 /// Where one record alone is over 6 MB, which Lambda could not send either.
-pub(crate) fn events(records: Vec<Record>, failure: &Failure, writer: &EventWriter) -> Result<Vec<(Bytes, Batch)>> {
+pub(crate) fn events(
+    records: Vec<Record>,
+    failure: &Failure,
+    writer: &EventWriter,
+) -> Result<Vec<(Bytes, Batch)>> {
     let sizes: Vec<usize> = records.iter().map(|record| record.encoded_len).collect();
     if let Some(place) = sizes.iter().position(|size| *size > MAXIMUM_RECORDS_BYTES) {
         return Err(Error::failed(format!(
@@ -164,7 +193,11 @@ mod tests {
     fn a_range_may_hold_records_of_other_lanes_and_of_none() {
         assert_eq!(left(7..=12, &failure("7", "12", 4)), (6, 0, 2));
         assert_eq!(left(8..=12, &failure("7", "12", 4)), (5, 1, 1));
-        assert_eq!(left(7..=9, &failure("7", "9", 5)), (3, 0, 0), "the filter passes less than it did");
+        assert_eq!(
+            left(7..=9, &failure("7", "9", 5)),
+            (3, 0, 0),
+            "the filter passes less than it did"
+        );
     }
 
     #[test]

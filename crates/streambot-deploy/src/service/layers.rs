@@ -1,5 +1,5 @@
-//! The settings of `[package.metadata.streambot]`, of an environment and of the command line, laid over each other. It refuses to know which
-//! package they are of, and what they mean.
+//! The settings of `[package.metadata.streambot]`, of an environment and of the command line, laid
+//! over each other. It refuses to know which package they are of, and what they mean.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,9 @@ pub(super) struct StackSettings {
 
 const TABLE: &str = "package.metadata.streambot";
 
-/// The settings of a manifest as it has them: those for all environments, and those of each one. Every layer was read once on
-/// its own, so a mistake is told where it stands, even one in an environment that is not being deployed.
+/// The settings of a manifest as it has them: those for all environments, and those of each one.
+/// Every layer was read once on its own, so a mistake is told where it stands, even one in an
+/// environment that is not being deployed.
 #[derive(Debug)]
 pub(super) struct Layers {
     base: Map<String, Value>,
@@ -60,12 +61,18 @@ impl Layers {
         Ok(Self { base, environments })
     }
 
-    /// The settings that hold for `environment` once `flags` have won over the manifest. An environment's table `event-source` is laid
-    /// over every entry below it, as flags are; its list of tables takes their place.
-    pub(super) fn settings(self, environment: Option<&str>, flags: &SettingsFlags) -> Result<ServiceSettings> {
+    /// The settings that hold for `environment` once `flags` have won over the manifest. An
+    /// environment's table `event-source` is laid over every entry below it, as flags are; its list
+    /// of tables takes their place.
+    pub(super) fn settings(
+        self,
+        environment: Option<&str>,
+        flags: &SettingsFlags,
+    ) -> Result<ServiceSettings> {
         let mut merged = self.base;
         let mut sources = entries(merged.remove(EVENT_SOURCE));
-        if let Some(Value::Object(layer)) = environment.and_then(|name| self.environments.get(name)) {
+        if let Some(Value::Object(layer)) = environment.and_then(|name| self.environments.get(name))
+        {
             let mut layer = layer.clone();
             match layer.remove(EVENT_SOURCE) {
                 Some(Value::Array(list)) => sources = list,
@@ -120,8 +127,10 @@ fn read_layer(layer: &Map<String, Value>, table: &str, file: &str) -> Result<Ser
     let stack = function.remove_entry(PREFIX).into_iter().collect::<Map<_, _>>();
     let list = entries(function.remove(EVENT_SOURCE));
     if list.is_empty() {
-        return Err(Error::usage(format!("`{EVENT_SOURCE}` in [{table}] of {file} is an empty list"))
-            .hint("leave it out for the stack's own stream, or name one"));
+        return Err(Error::usage(format!(
+            "`{EVENT_SOURCE}` in [{table}] of {file} is an empty list"
+        ))
+        .hint("leave it out for the stack's own stream, or name one"));
     }
     let several = list.len() > 1;
     let mut event_sources: Vec<EventSource> = Vec::new();
@@ -132,8 +141,13 @@ fn read_layer(layer: &Map<String, Value>, table: &str, file: &str) -> Result<Ser
         };
         let source = read_event_source(entry, &place, file)?;
         if event_sources.iter().any(|known| known.origin == source.origin) {
-            return Err(Error::usage(format!("[{place}] of {file} is a second one for {}", source.origin.name()))
-                .hint("give each of several event sources a `stream` (an ARN) or a `prefix` of its own"));
+            return Err(Error::usage(format!(
+                "[{place}] of {file} is a second one for {}",
+                source.origin.name()
+            ))
+            .hint(
+                "give each of several event sources a `stream` (an ARN) or a `prefix` of its own",
+            ));
         }
         event_sources.push(source);
     }
@@ -146,7 +160,10 @@ fn read_layer(layer: &Map<String, Value>, table: &str, file: &str) -> Result<Ser
 
 fn read_event_source(mut entry: Value, table: &str, file: &str) -> Result<EventSource> {
     if entry.get("function-response-types").is_some() {
-        return Err(Error::usage(format!("`function-response-types` in [{table}] of {file} cannot be set")).hint(
+        return Err(Error::usage(format!(
+            "`function-response-types` in [{table}] of {file} cannot be set"
+        ))
+        .hint(
             "leave it out: Streambot always sets ReportBatchItemFailures, \
              because without it Lambda loses the records a function reports as failed",
         ));
@@ -181,7 +198,8 @@ fn from_json<T: DeserializeOwned>(value: Value, table: &str, file: &str) -> Resu
 }
 
 fn to_json(settings: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(settings).map_err(|error| Error::failed("reading the settings given as flags").because(error))
+    serde_json::to_value(settings)
+        .map_err(|error| Error::failed("reading the settings given as flags").because(error))
 }
 
 fn not_a_table(table: &str, file: &str) -> Error {
@@ -216,14 +234,22 @@ mod tests {
     }
 
     fn flags(flags: &str) -> SettingsFlags {
-        Flags::try_parse_from(std::iter::once("test").chain(flags.split_whitespace())).unwrap().flags
+        Flags::try_parse_from(std::iter::once("test").chain(flags.split_whitespace()))
+            .unwrap()
+            .flags
     }
 
-    fn settings(metadata: Value, environment: Option<&str>, given: &str) -> (FunctionSettings, EventSourceSettings) {
+    fn settings(
+        metadata: Value,
+        environment: Option<&str>,
+        given: &str,
+    ) -> (FunctionSettings, EventSourceSettings) {
         let metadata = json!({ "streambot": metadata });
         let layers = Layers::read(&metadata, "Cargo.toml").unwrap();
         let settings = layers.settings(environment, &flags(given)).unwrap();
-        let [event_source] = &settings.event_sources[..] else { panic!("{:?}", settings.event_sources) };
+        let [event_source] = &settings.event_sources[..] else {
+            panic!("{:?}", settings.event_sources)
+        };
         (settings.function, event_source.settings.clone())
     }
 
@@ -239,7 +265,9 @@ mod tests {
         let settings = metadata.settings(Some("staging"), &SettingsFlags::default()).unwrap();
         assert_eq!(settings.stack.prefix, None);
         assert_eq!((settings.function.memory(), settings.function.timeout()), (128, 60));
-        let [EventSource { origin: Origin::Stack, settings }] = &settings.event_sources[..] else { panic!() };
+        let [EventSource { origin: Origin::Stack, settings }] = &settings.event_sources[..] else {
+            panic!()
+        };
         assert_eq!(settings.batch_size(), 100);
     }
 
@@ -253,14 +281,18 @@ mod tests {
                 "production": { "memory": 512, "event-source": { "batch-size": 50, "filter-patterns": [] } },
             },
         });
-        let (function, event_source) = settings(metadata.clone(), Some("production"), "--timeout 20 --batch-size 70");
+        let (function, event_source) =
+            settings(metadata.clone(), Some("production"), "--timeout 20 --batch-size 70");
         assert_eq!((function.memory(), function.timeout()), (512, 20));
         assert_eq!((event_source.batch_size(), event_source.parallelization_factor()), (70, 2));
         assert!(event_source.filter_patterns().is_empty());
 
         for other in [None, Some("staging")] {
             let (function, event_source) = settings(metadata.clone(), other, "");
-            assert_eq!((function.memory(), function.timeout(), event_source.batch_size()), (256, 10, 5));
+            assert_eq!(
+                (function.memory(), function.timeout(), event_source.batch_size()),
+                (256, 10, 5)
+            );
         }
     }
 
@@ -283,9 +315,16 @@ mod tests {
                 "small": { "event-source": [{ "batch-size": 1 }] },
             },
         });
-        let (orders, payments) = (Origin::Prefix("Orders".to_owned()), Origin::Arn(STREAM.to_owned()));
-        assert_eq!(sources(metadata.clone(), None, ""), [(orders.clone(), 5, 1), (payments.clone(), 100, 1)]);
-        assert_eq!(sources(metadata.clone(), Some("production"), "--batch-size 7"), [(orders, 7, 2), (payments, 7, 2)]);
+        let (orders, payments) =
+            (Origin::Prefix("Orders".to_owned()), Origin::Arn(STREAM.to_owned()));
+        assert_eq!(
+            sources(metadata.clone(), None, ""),
+            [(orders.clone(), 5, 1), (payments.clone(), 100, 1)]
+        );
+        assert_eq!(
+            sources(metadata.clone(), Some("production"), "--batch-size 7"),
+            [(orders, 7, 2), (payments, 7, 2)]
+        );
         assert_eq!(sources(metadata, Some("small"), ""), [(Origin::Stack, 1, 1)]);
     }
 
@@ -293,9 +332,15 @@ mod tests {
     fn an_event_source_that_names_no_stream_of_its_own_is_refused() {
         for (wrong, said) in [
             (json!([{}, {}]), "is a second one for the stack's own"),
-            (json!([{ "prefix": "A" }, { "prefix": "A" }]), "[package.metadata.streambot.event-source[1]]"),
+            (
+                json!([{ "prefix": "A" }, { "prefix": "A" }]),
+                "[package.metadata.streambot.event-source[1]]",
+            ),
             (json!({ "stream": "quakes" }), "it is the ARN of a Kinesis stream"),
-            (json!({ "stream": "arn:aws:kinesis:r:1:stream/s", "prefix": "A" }), "name the stream by one of them"),
+            (
+                json!({ "stream": "arn:aws:kinesis:r:1:stream/s", "prefix": "A" }),
+                "name the stream by one of them",
+            ),
             (json!([]), "is an empty list"),
             (
                 json!([{ "batch-size": 1 }, { "stream": "arn:aws:kinesis:r:1:stream/s", "batch-size": 0 }]),
@@ -316,8 +361,14 @@ mod tests {
             let layers = Layers::read(&metadata, "Cargo.toml").unwrap();
             layers.settings(environment, &SettingsFlags::default()).unwrap().stack.prefix.unwrap()
         };
-        assert_eq!((prefix(None).as_str(), prefix(Some("production")).as_str()), ("Orders", "Live"));
-        assert!(refused(json!({ "prefix": 1 })).contains("`prefix` in [package.metadata.streambot] of Cargo.toml"));
+        assert_eq!(
+            (prefix(None).as_str(), prefix(Some("production")).as_str()),
+            ("Orders", "Live")
+        );
+        assert!(
+            refused(json!({ "prefix": 1 }))
+                .contains("`prefix` in [package.metadata.streambot] of Cargo.toml")
+        );
     }
 
     #[test]
@@ -342,7 +393,8 @@ mod tests {
             None,
             "",
         );
-        let keys = |settings: Value| settings.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let keys =
+            |settings: Value| settings.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         // A list's flag is given once for each of its values.
         const LISTS: [&str; 7] = [
             "environment-variables",
@@ -359,11 +411,17 @@ mod tests {
         };
         let of_event_source = keys(to_json(&event_source).unwrap()).into_iter();
         // Both have a key of this name, and flags stand side by side.
-        let of_event_source = of_event_source.map(|key| key.replace("kms-key-arn", "filter-kms-key-arn"));
-        let mut keys: Vec<String> =
-            keys(to_json(&function).unwrap()).into_iter().chain(of_event_source).map(flag).collect();
-        let mut flags: Vec<String> =
-            Flags::command().get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect();
+        let of_event_source =
+            of_event_source.map(|key| key.replace("kms-key-arn", "filter-kms-key-arn"));
+        let mut keys: Vec<String> = keys(to_json(&function).unwrap())
+            .into_iter()
+            .chain(of_event_source)
+            .map(flag)
+            .collect();
+        let mut flags: Vec<String> = Flags::command()
+            .get_arguments()
+            .filter_map(|flag| flag.get_long().map(str::to_owned))
+            .collect();
         keys.sort();
         flags.sort();
         assert_eq!(keys, flags);
@@ -371,19 +429,28 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_where_it_stands_even_in_another_environment() {
-        let report = refused(json!({ "environments": { "other": { "event-source": { "batch-size": 0 } } } }));
+        let report = refused(
+            json!({ "environments": { "other": { "event-source": { "batch-size": 0 } } } }),
+        );
         assert!(
             report
                 .contains("`batch-size` in [package.metadata.streambot.environments.other.event-source] of Cargo.toml"),
             "{report}"
         );
-        assert!(report.contains("0 is not allowed: it must be a whole number from 1 to 10000"), "{report}");
-        assert!(refused(json!({ "environments": { "other": { "environments": {} } } })).contains("`environments` in"));
+        assert!(
+            report.contains("0 is not allowed: it must be a whole number from 1 to 10000"),
+            "{report}"
+        );
+        assert!(
+            refused(json!({ "environments": { "other": { "environments": {} } } }))
+                .contains("`environments` in")
+        );
         assert!(refused(json!({ "environments": { "other": 1 } })).contains("is no table"));
         assert!(refused(json!({ "environments": 1 })).contains("is no table"));
         assert!(refused(json!(1)).contains("is no table"));
         assert!(
-            refused(json!({ "event-source": 1 })).contains("[package.metadata.streambot.event-source] of Cargo.toml")
+            refused(json!({ "event-source": 1 }))
+                .contains("[package.metadata.streambot.event-source] of Cargo.toml")
         );
     }
 }

@@ -1,4 +1,5 @@
-//! The verb `stack`: what it is told, and how it answers. It refuses to know how a stack is changed.
+//! The verb `stack`: what it is told, and how it answers. It refuses to know how a stack is
+//! changed.
 
 use std::path::PathBuf;
 
@@ -38,7 +39,8 @@ pub(crate) struct Arguments {
 /// Which template a stack gets, and how.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StackArguments {
-    /// The stack's template, in JSON or YAML; a nested stack's TemplateURL may be a path relative to it
+    /// The stack's template, in JSON or YAML; a nested stack's TemplateURL may be a path relative
+    /// to it
     #[arg(long, value_name = "FILE")]
     pub(crate) template: PathBuf,
 
@@ -49,12 +51,14 @@ pub(crate) struct StackArguments {
 /// How a stack is changed, alike for every verb that does.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ChangeArguments {
-    /// A parameter of the template; may be given several times [default: the value the stack has, else the template's]
+    /// A parameter of the template; may be given several times [default: the value the stack has,
+    /// else the template's]
     #[arg(long = "parameter", value_name = "NAME=VALUE")]
     pub(crate) parameters: Vec<Given>,
 
-    /// S3 bucket in the stack's region for what is too large for a call: nested templates and those over 51,200 bytes, and bundles
-    /// of 50 MB or more; each is uploaded once, under the hash of its content
+    /// S3 bucket in the stack's region for what is too large for a call: nested templates and those
+    /// over 51,200 bytes, and bundles of 50 MB or more; each is uploaded once, under the hash of
+    /// its content
     #[arg(long, value_name = "NAME")]
     pub(crate) bucket: Option<String>,
 

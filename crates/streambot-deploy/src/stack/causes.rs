@@ -1,5 +1,5 @@
-//! Why a change of a stack failed: of all that its events call failed, what failed first and by itself. It refuses to know how
-//! events are read.
+//! Why a change of a stack failed: of all that its events call failed, what failed first and by
+//! itself. It refuses to know how events are read.
 
 use std::error::Error;
 use std::fmt;
@@ -21,11 +21,13 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The root causes, in the order they came about. `events` are those of the change, of the stack and all nested ones, in their
-/// order; `status` is what the stack ended in.
+/// The root causes, in the order they came about. `events` are those of the change, of the stack
+/// and all nested ones, in their order; `status` is what the stack ended in.
 pub(super) fn causes(events: &[Event], tree: &Tree, status: &str) -> Vec<Cause> {
-    // What fails while a failure is undone is an aftermath, unless it is what keeps the stack from being undone.
-    let rollback = events.iter().position(|event| event.is_of_stack() && event.status.contains("ROLLBACK_"));
+    // What fails while a failure is undone is an aftermath, unless it is what keeps the stack from
+    // being undone.
+    let rollback =
+        events.iter().position(|event| event.is_of_stack() && event.status.contains("ROLLBACK_"));
     let (before, after) = events.split_at(rollback.unwrap_or(events.len()));
     let mut failed: Vec<&Event> = failures(before).collect();
     if status.ends_with("ROLLBACK_FAILED") || failed.is_empty() {
@@ -34,8 +36,12 @@ pub(super) fn causes(events: &[Event], tree: &Tree, status: &str) -> Vec<Cause> 
 
     let mut roots: Vec<&Event> = Vec::new();
     for event in &failed {
-        let echo = event.nested_stack().is_some_and(|nested| failed.iter().any(|inner| inner.stack_id == nested));
-        let known = roots.iter().any(|root| root.stack_id == event.stack_id && root.logical_id == event.logical_id);
+        let echo = event
+            .nested_stack()
+            .is_some_and(|nested| failed.iter().any(|inner| inner.stack_id == nested));
+        let known = roots
+            .iter()
+            .any(|root| root.stack_id == event.stack_id && root.logical_id == event.logical_id);
         if !echo && !known {
             roots.push(event);
         }
@@ -55,7 +61,8 @@ pub(super) fn causes(events: &[Event], tree: &Tree, status: &str) -> Vec<Cause> 
 
 /// The resources that failed, without those that were given up because another one had.
 fn failures(events: &[Event]) -> impl Iterator<Item = &Event> {
-    let resources = events.iter().filter(|event| event.status.ends_with("_FAILED") && !event.is_of_stack());
+    let resources =
+        events.iter().filter(|event| event.status.ends_with("_FAILED") && !event.is_of_stack());
     resources.filter(|event| !event.reason.as_deref().is_some_and(is_cancelled))
 }
 
@@ -120,7 +127,10 @@ mod tests {
             event("quakes", "Topic", "Topic", "DELETE_FAILED", "it is in use"),
             event("quakes", "quakes", "Stack", "ROLLBACK_COMPLETE", ""),
         ];
-        assert_eq!(told(&events, "ROLLBACK_COMPLETE"), ["Queue (AWS::SQS::Queue): the delay is too long"]);
+        assert_eq!(
+            told(&events, "ROLLBACK_COMPLETE"),
+            ["Queue (AWS::SQS::Queue): the delay is too long"]
+        );
     }
 
     #[test]
@@ -130,14 +140,41 @@ mod tests {
             event("Child", "Grandchild", "Stack", "UPDATE_IN_PROGRESS", ""),
             event("Grandchild", "Dead", "Queue", "UPDATE_FAILED", "no such key"),
             event("Grandchild", "Other", "Queue", "UPDATE_FAILED", "Resource update cancelled"),
-            event("Grandchild", "Grandchild", "Stack", "UPDATE_FAILED", "The following resource(s) failed: [Dead]."),
-            event("Child", "Grandchild", "Stack", "UPDATE_FAILED", "Embedded stack was not successfully updated"),
-            event("quakes", "Child", "Stack", "UPDATE_FAILED", "Embedded stack was not successfully updated"),
+            event(
+                "Grandchild",
+                "Grandchild",
+                "Stack",
+                "UPDATE_FAILED",
+                "The following resource(s) failed: [Dead].",
+            ),
+            event(
+                "Child",
+                "Grandchild",
+                "Stack",
+                "UPDATE_FAILED",
+                "Embedded stack was not successfully updated",
+            ),
+            event(
+                "quakes",
+                "Child",
+                "Stack",
+                "UPDATE_FAILED",
+                "Embedded stack was not successfully updated",
+            ),
             event("quakes", "Queue", "Queue", "UPDATE_FAILED", "Resource update cancelled"),
-            event("quakes", "quakes", "Stack", "UPDATE_ROLLBACK_IN_PROGRESS", "The following resource(s) failed"),
+            event(
+                "quakes",
+                "quakes",
+                "Stack",
+                "UPDATE_ROLLBACK_IN_PROGRESS",
+                "The following resource(s) failed",
+            ),
             event("quakes", "quakes", "Stack", "UPDATE_ROLLBACK_COMPLETE", ""),
         ];
-        assert_eq!(told(&events, "UPDATE_ROLLBACK_COMPLETE"), ["Child/Grandchild/Dead (AWS::SQS::Queue): no such key"]);
+        assert_eq!(
+            told(&events, "UPDATE_ROLLBACK_COMPLETE"),
+            ["Child/Grandchild/Dead (AWS::SQS::Queue): no such key"]
+        );
     }
 
     #[test]
@@ -146,7 +183,10 @@ mod tests {
             event("quakes", "Child", "Stack", "CREATE_FAILED", "S3 error: Access Denied"),
             event("quakes", "quakes", "Stack", "ROLLBACK_IN_PROGRESS", ""),
         ];
-        assert_eq!(told(&events, "ROLLBACK_COMPLETE"), ["Child (AWS::CloudFormation::Stack): S3 error: Access Denied"]);
+        assert_eq!(
+            told(&events, "ROLLBACK_COMPLETE"),
+            ["Child (AWS::CloudFormation::Stack): S3 error: Access Denied"]
+        );
     }
 
     #[test]
@@ -156,7 +196,10 @@ mod tests {
             event("quakes", "A", "Queue", "CREATE_FAILED", "second"),
             event("quakes", "B", "Queue", "CREATE_FAILED", "again"),
         ];
-        assert_eq!(told(&events, "CREATE_FAILED"), ["B (AWS::SQS::Queue): first", "A (AWS::SQS::Queue): second"]);
+        assert_eq!(
+            told(&events, "CREATE_FAILED"),
+            ["B (AWS::SQS::Queue): first", "A (AWS::SQS::Queue): second"]
+        );
     }
 
     #[test]
@@ -165,11 +208,20 @@ mod tests {
             event("quakes", "Queue", "Queue", "UPDATE_FAILED", "the delay is too long"),
             event("quakes", "quakes", "Stack", "UPDATE_ROLLBACK_IN_PROGRESS", ""),
             event("quakes", "Table", "Table", "UPDATE_FAILED", "no such table"),
-            event("quakes", "quakes", "Stack", "UPDATE_ROLLBACK_FAILED", "The following resource(s) failed"),
+            event(
+                "quakes",
+                "quakes",
+                "Stack",
+                "UPDATE_ROLLBACK_FAILED",
+                "The following resource(s) failed",
+            ),
         ];
         assert_eq!(
             told(&events, "UPDATE_ROLLBACK_FAILED"),
-            ["Queue (AWS::SQS::Queue): the delay is too long", "Table (AWS::SQS::Table): no such table"]
+            [
+                "Queue (AWS::SQS::Queue): the delay is too long",
+                "Table (AWS::SQS::Table): no such table"
+            ]
         );
     }
 
@@ -180,15 +232,22 @@ mod tests {
             event("quakes", "quakes", "Stack", "ROLLBACK_IN_PROGRESS", "Transform M failed"),
             event("quakes", "quakes", "Stack", "ROLLBACK_COMPLETE", ""),
         ];
-        assert_eq!(told(&events, "ROLLBACK_COMPLETE"), ["quakes (AWS::CloudFormation::Stack): Transform M failed"]);
+        assert_eq!(
+            told(&events, "ROLLBACK_COMPLETE"),
+            ["quakes (AWS::CloudFormation::Stack): Transform M failed"]
+        );
     }
 
     #[test]
     fn causes_read_as_one_chain() {
-        let cause = |path: &str| Cause { path: path.into(), kind: "Queue".into(), reason: "no".into() };
+        let cause =
+            |path: &str| Cause { path: path.into(), kind: "Queue".into(), reason: "no".into() };
         let error = crate::error::Error::failed("stack `quakes`")
             .because(as_error(vec![cause("A"), cause("B")]).expect("two causes"));
-        assert_eq!(error.report(), "error: stack `quakes`\n  because: A (Queue): no\n  because: B (Queue): no");
+        assert_eq!(
+            error.report(),
+            "error: stack `quakes`\n  because: A (Queue): no\n  because: B (Queue): no"
+        );
         assert!(as_error(Vec::new()).is_none());
     }
 }

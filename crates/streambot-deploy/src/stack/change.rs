@@ -1,5 +1,5 @@
-//! What a change set will do, in words: one line for each resource, and the question about all of them. It refuses to know how a
-//! change set is made.
+//! What a change set will do, in words: one line for each resource, and the question about all of
+//! them. It refuses to know how a change set is made.
 
 use aws_sdk_cloudformation::types as cloudformation;
 use serde::Serialize;
@@ -85,15 +85,23 @@ impl Change {
             logical_id: change.logical_resource_id().unwrap_or_default().to_owned(),
             kind: change.resource_type().unwrap_or_default().to_owned(),
             properties,
-            retained: matches!(change.policy_action(), Some(PolicyAction::Retain | PolicyAction::ReplaceAndRetain)),
+            retained: matches!(
+                change.policy_action(),
+                Some(PolicyAction::Retain | PolicyAction::ReplaceAndRetain)
+            ),
             nested: Vec::new(),
         }
     }
 
     fn line(&self, depth: usize, coloured: bool) -> String {
         let (mark, word) = self.action.words();
-        let mut line =
-            format!("{:indent$}{mark} {word} {} ({})", "", self.logical_id, self.kind, indent = 2 + 2 * depth);
+        let mut line = format!(
+            "{:indent$}{mark} {word} {} ({})",
+            "",
+            self.logical_id,
+            self.kind,
+            indent = 2 + 2 * depth
+        );
         if !self.properties.is_empty() {
             line = format!("{line}: {}", self.properties.join(", "));
         }
@@ -141,7 +149,12 @@ pub(super) fn question(name: &str, creates: bool, changes: &[Change]) -> String 
     question + "?"
 }
 
-fn sort_out(changes: &[Change], parent: &str, replaced: &mut Vec<String>, removed: &mut Vec<String>) -> usize {
+fn sort_out(
+    changes: &[Change],
+    parent: &str,
+    replaced: &mut Vec<String>,
+    removed: &mut Vec<String>,
+) -> usize {
     let mut count = changes.len();
     for change in changes {
         let path = format!("{parent}{}", change.logical_id);
@@ -167,7 +180,10 @@ pub(super) mod tests {
             .resource_type("AWS::Kinesis::Stream")
     }
 
-    fn detail(attribute: ResourceAttribute, name: Option<&str>) -> cloudformation::ResourceChangeDetail {
+    fn detail(
+        attribute: ResourceAttribute,
+        name: Option<&str>,
+    ) -> cloudformation::ResourceChangeDetail {
         let target = cloudformation::ResourceTargetDefinition::builder()
             .attribute(attribute)
             .set_name(name.map(str::to_owned))
@@ -178,7 +194,9 @@ pub(super) mod tests {
     pub(in super::super) fn all() -> Vec<Change> {
         let mut child = Change::new(&change(ChangeAction::Modify, "Child").build());
         child.nested = vec![
-            Change::new(&change(ChangeAction::Remove, "Table").policy_action(PolicyAction::Retain).build()),
+            Change::new(
+                &change(ChangeAction::Remove, "Table").policy_action(PolicyAction::Retain).build(),
+            ),
             Change::new(&change(ChangeAction::Dynamic, "Later").build()),
         ];
         vec![
@@ -198,7 +216,9 @@ pub(super) mod tests {
                     .details(detail(ResourceAttribute::Properties, Some("Name")))
                     .build(),
             ),
-            Change::new(&change(ChangeAction::Modify, "Role").replacement(Replacement::Conditional).build()),
+            Change::new(
+                &change(ChangeAction::Modify, "Role").replacement(Replacement::Conditional).build(),
+            ),
             child,
         ]
     }
@@ -219,14 +239,18 @@ pub(super) mod tests {
 
     #[test]
     fn what_may_be_lost_is_red_and_nothing_else_is() {
-        let red: Vec<bool> = lines(&all(), true).iter().map(|line| line.starts_with("\u{1b}[31m")).collect();
+        let red: Vec<bool> =
+            lines(&all(), true).iter().map(|line| line.starts_with("\u{1b}[31m")).collect();
         assert_eq!(red, [false, false, true, true, false, true, false]);
     }
 
     #[test]
     fn the_question_names_what_may_be_lost() {
         assert_eq!(question("quakes", true, &all()[..1]), "create stack `quakes` with 1 resource?");
-        assert_eq!(question("quakes", false, &[]), "change stack `quakes`, though none of its resources?");
+        assert_eq!(
+            question("quakes", false, &[]),
+            "change stack `quakes`, though none of its resources?"
+        );
         assert_eq!(question("quakes", false, &all()[..2]), "change 2 resources of stack `quakes`?");
         assert_eq!(
             question("quakes", false, &all()),

@@ -18,7 +18,8 @@ pub(crate) struct Retained {
     pub(crate) physical_id: String,
 }
 
-/// Deletes the stack `name`, shows how, and tells what stays of it. Nothing happens where there is no such stack.
+/// Deletes the stack `name`, shows how, and tells what stays of it. Nothing happens where there is
+/// no such stack.
 ///
 /// # Errors
 /// Failed where it cannot be deleted; the error names what keeps it.
@@ -36,7 +37,8 @@ pub(crate) async fn delete(aws: &Aws, name: &str) -> Result<Vec<Retained>> {
 }
 
 fn retained(events: &[Event]) -> Vec<Retained> {
-    let skipped = events.iter().filter(|event| event.status == "DELETE_SKIPPED" && !event.is_of_stack());
+    let skipped =
+        events.iter().filter(|event| event.status == "DELETE_SKIPPED" && !event.is_of_stack());
     let resource = |event: &Event| Retained {
         logical_id: event.logical_id.clone(),
         kind: event.kind.clone(),

@@ -1,4 +1,5 @@
-//! An event of a stack, as much of it as following a change takes. It refuses to know how events are read.
+//! An event of a stack, as much of it as following a change takes. It refuses to know how events
+//! are read.
 
 use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types as cloudformation;
@@ -23,8 +24,11 @@ pub(super) struct Event {
 impl Event {
     /// Whether it tells of its stack itself, not of one of the stack's resources.
     pub(super) fn is_of_stack(&self) -> bool {
-        // LocalStack tells its stack's id for a resource that has none yet, so the id alone does not say it.
-        self.kind == STACK && self.logical_id == self.stack_name && self.physical_id.as_ref() == Some(&self.stack_id)
+        // LocalStack tells its stack's id for a resource that has none yet, so the id alone does
+        // not say it.
+        self.kind == STACK
+            && self.logical_id == self.stack_name
+            && self.physical_id.as_ref() == Some(&self.stack_id)
     }
 
     /// The id of the stack that this resource is.
@@ -58,7 +62,9 @@ impl From<cloudformation::StackEvent> for Event {
             logical_id: event.logical_resource_id.unwrap_or_default(),
             physical_id: event.physical_resource_id.filter(|id| !id.is_empty()),
             kind: event.resource_type.unwrap_or_default(),
-            status: event.resource_status.map_or_else(String::new, |status| status.as_str().to_owned()),
+            status: event
+                .resource_status
+                .map_or_else(String::new, |status| status.as_str().to_owned()),
             reason: event.resource_status_reason.filter(|reason| !reason.is_empty()),
             time: event.timestamp.unwrap_or(DateTime::from_secs(0)),
         }
@@ -75,14 +81,23 @@ pub(super) mod tests {
     }
 
     /// An event of stack `stack`; of the stack itself where `id` is its name.
-    pub(in super::super) fn event(stack: &str, id: &str, kind: &str, status: &str, reason: &str) -> Event {
+    pub(in super::super) fn event(
+        stack: &str,
+        id: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> Event {
         Event {
             id: format!("{stack}/{id}/{status}"),
             stack_id: arn(stack),
             stack_name: stack.to_owned(),
             logical_id: id.to_owned(),
             physical_id: (kind == "Stack").then(|| arn(id)),
-            kind: format!("AWS::{}::{kind}", if kind == "Stack" { "CloudFormation" } else { "SQS" }),
+            kind: format!(
+                "AWS::{}::{kind}",
+                if kind == "Stack" { "CloudFormation" } else { "SQS" }
+            ),
             status: status.to_owned(),
             reason: (!reason.is_empty()).then(|| reason.to_owned()),
             time: DateTime::from_secs(0),
@@ -99,6 +114,8 @@ pub(super) mod tests {
         assert!(!nested.ends_stack());
         assert!(event("quakes", "Queue", "Queue", "CREATE_COMPLETE", "").nested_stack().is_none());
         let early = Event { physical_id: Some(arn("quakes")), ..nested };
-        assert!(!early.is_of_stack() && early.is_of_nested_stack() && early.nested_stack().is_none());
+        assert!(
+            !early.is_of_stack() && early.is_of_nested_stack() && early.nested_stack().is_none()
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! A stack followed while it changes: its events read as they come, those of nested stacks too, and shown as a tree. It refuses to
-//! know what began the change.
+//! A stack followed while it changes: its events read as they come, those of nested stacks too, and
+//! shown as a tree. It refuses to know what began the change.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -58,11 +58,20 @@ impl<'a> Follower<'a> {
     ///
     /// # Errors
     /// Failed where its events cannot be read.
-    pub(super) async fn before(client: &'a Client, patience: Patience, name: &'a str, id: &str) -> Result<Self> {
-        let mut follower = Self { client, patience, name, id: id.to_owned(), known: HashSet::new(), began: None };
+    pub(super) async fn before(
+        client: &'a Client,
+        patience: Patience,
+        name: &'a str,
+        id: &str,
+    ) -> Result<Self> {
+        let mut follower =
+            Self { client, patience, name, id: id.to_owned(), known: HashSet::new(), began: None };
         let page = client.describe_stack_events().stack_name(id).send().await;
-        let page = page.map_err(|error| aws::failed(format!("reading the events of stack `{name}`"), error))?;
-        follower.known.extend(page.stack_events.unwrap_or_default().into_iter().filter_map(|event| event.event_id));
+        let page = page
+            .map_err(|error| aws::failed(format!("reading the events of stack `{name}`"), error))?;
+        follower.known.extend(
+            page.stack_events.unwrap_or_default().into_iter().filter_map(|event| event.event_id),
+        );
         Ok(follower)
     }
 
@@ -116,7 +125,10 @@ impl<'a> Follower<'a> {
             next += 1;
             let mut events = self.read_one(&stack).await?;
             for event in &mut events {
-                if event.status == "CREATE_FAILED" && event.is_of_nested_stack() && event.nested_stack().is_none() {
+                if event.status == "CREATE_FAILED"
+                    && event.is_of_nested_stack()
+                    && event.nested_stack().is_none()
+                {
                     event.physical_id = self.nested_by_name(event).await?;
                 }
             }
@@ -128,20 +140,33 @@ impl<'a> Follower<'a> {
             fresh.extend(events);
         }
         fresh.sort_by(|one, other| {
-            (one.time.secs(), one.time.subsec_nanos()).cmp(&(other.time.secs(), other.time.subsec_nanos()))
+            (one.time.secs(), one.time.subsec_nanos())
+                .cmp(&(other.time.secs(), other.time.subsec_nanos()))
         });
         Ok(fresh)
     }
 
-    /// The id of a nested stack that failed before its own stack learnt its id, which is how LocalStack tells it: by its name, which
-    /// is its stack's, its logical id, and something random.
+    /// The id of a nested stack that failed before its own stack learnt its id, which is how
+    /// LocalStack tells it: by its name, which is its stack's, its logical id, and something
+    /// random.
     async fn nested_by_name(&self, event: &Event) -> Result<Option<String>> {
         let prefix = format!("{}-{}-", event.stack_name, event.logical_id);
-        let failed = [StackStatus::CreateFailed, StackStatus::RollbackInProgress, StackStatus::RollbackComplete];
-        let mut stacks =
-            self.client.list_stacks().set_stack_status_filter(Some(failed.into())).into_paginator().items().send();
+        let failed = [
+            StackStatus::CreateFailed,
+            StackStatus::RollbackInProgress,
+            StackStatus::RollbackComplete,
+        ];
+        let mut stacks = self
+            .client
+            .list_stacks()
+            .set_stack_status_filter(Some(failed.into()))
+            .into_paginator()
+            .items()
+            .send();
         while let Some(stack) = stacks.next().await {
-            let stack = stack.map_err(|error| aws::failed(format!("looking for the stack `{prefix}…`"), error))?;
+            let stack = stack.map_err(|error| {
+                aws::failed(format!("looking for the stack `{prefix}…`"), error)
+            })?;
             if stack.stack_name().is_some_and(|name| name.starts_with(&prefix)) {
                 return Ok(stack.stack_id);
             }
@@ -149,16 +174,27 @@ impl<'a> Follower<'a> {
         Ok(None)
     }
 
-    /// The unknown events of one stack, the oldest first. CloudFormation tells the newest first, and all that ever happened.
+    /// The unknown events of one stack, the oldest first. CloudFormation tells the newest first,
+    /// and all that ever happened.
     async fn read_one(&mut self, stack: &str) -> Result<Vec<Event>> {
-        let mut pages = self.client.describe_stack_events().stack_name(stack).into_paginator().send();
+        let mut pages =
+            self.client.describe_stack_events().stack_name(stack).into_paginator().send();
         let mut fresh = Vec::new();
         'pages: while let Some(page) = pages.next().await {
             let page = match page {
                 Ok(page) => page,
                 // A nested stack may be told before it is there, and after it has gone.
-                Err(error) if stack != self.id && error.as_service_error().is_some_and(is_missing) => break,
-                Err(error) => return Err(aws::failed(format!("reading the events of stack `{stack}`"), error)),
+                Err(error)
+                    if stack != self.id && error.as_service_error().is_some_and(is_missing) =>
+                {
+                    break;
+                }
+                Err(error) => {
+                    return Err(aws::failed(
+                        format!("reading the events of stack `{stack}`"),
+                        error,
+                    ));
+                }
             };
             for event in page.stack_events.unwrap_or_default().into_iter().map(Event::from) {
                 let old = stack != self.id && self.began.is_some_and(|began| event.time < began);
@@ -177,6 +213,9 @@ impl<'a> Follower<'a> {
     }
 }
 
-fn is_missing(error: &aws_sdk_cloudformation::operation::describe_stack_events::DescribeStackEventsError) -> bool {
-    error.code() == Some("ValidationError") && error.message().is_some_and(|message| message.contains("does not exist"))
+fn is_missing(
+    error: &aws_sdk_cloudformation::operation::describe_stack_events::DescribeStackEventsError,
+) -> bool {
+    error.code() == Some("ValidationError")
+        && error.message().is_some_and(|message| message.contains("does not exist"))
 }

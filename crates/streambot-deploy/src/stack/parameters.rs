@@ -1,5 +1,5 @@
-//! Which value each parameter of a template gets: the one given, the one the stack has, or the template's own. It refuses to know
-//! where any of them is read.
+//! Which value each parameter of a template gets: the one given, the one the stack has, or the
+//! template's own. It refuses to know where any of them is read.
 
 use std::str::FromStr;
 
@@ -19,25 +19,31 @@ impl FromStr for Given {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok(Self { key: key.to_owned(), value: value.to_owned() }),
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self { key: key.to_owned(), value: value.to_owned() })
+            }
             _ => Err(format!("{text} is no parameter: write `Name=value`")),
         }
     }
 }
 
-/// A value for each declared parameter that needs one. `previous` are the parameters that the stack has a value of.
+/// A value for each declared parameter that needs one. `previous` are the parameters that the stack
+/// has a value of.
 ///
 /// # Errors
-/// Bad usage where a given one is not declared or given twice, or where one that is declared has no value.
+/// Bad usage where a given one is not declared or given twice, or where one that is declared has no
+/// value.
 pub(super) fn choose(
     declared: &[cloudformation::ParameterDeclaration],
     given: &[Given],
     previous: &[String],
 ) -> Result<Vec<cloudformation::Parameter>> {
-    let keys: Vec<&str> = declared.iter().filter_map(|parameter| parameter.parameter_key()).collect();
+    let keys: Vec<&str> =
+        declared.iter().filter_map(|parameter| parameter.parameter_key()).collect();
     for (index, parameter) in given.iter().enumerate() {
         if !keys.contains(&parameter.key.as_str()) {
-            return Err(Error::usage(format!("the template has no parameter `{}`", parameter.key)).hint(known(&keys)));
+            return Err(Error::usage(format!("the template has no parameter `{}`", parameter.key))
+                .hint(known(&keys)));
         }
         if given[..index].iter().any(|earlier| earlier.key == parameter.key) {
             return Err(Error::usage(format!("the parameter `{}` is given twice", parameter.key)));
@@ -62,9 +68,13 @@ pub(super) fn choose(
         [key] => Err(Error::usage(format!("the template's parameter `{key}` has no value"))
             .hint(format!("give it one: --parameter {key}=…"))),
         keys => {
-            let flags: Vec<String> = keys.iter().map(|key| format!("--parameter {key}=…")).collect();
-            Err(Error::usage(format!("the template's parameters `{}` have no values", keys.join("`, `")))
-                .hint(format!("give them: {}", flags.join(" "))))
+            let flags: Vec<String> =
+                keys.iter().map(|key| format!("--parameter {key}=…")).collect();
+            Err(Error::usage(format!(
+                "the template's parameters `{}` have no values",
+                keys.join("`, `")
+            ))
+            .hint(format!("give them: {}", flags.join(" "))))
         }
     }
 }
@@ -94,13 +104,18 @@ mod tests {
 
     #[test]
     fn a_given_value_wins_over_the_previous_one_and_that_over_the_default() {
-        let declared = [declared("Given", None), declared("Kept", Some("1")), declared("New", Some(""))];
+        let declared =
+            [declared("Given", None), declared("Kept", Some("1")), declared("New", Some(""))];
         let previous = ["Given".to_owned(), "Kept".to_owned(), "Gone".to_owned()];
         let chosen = choose(&declared, &given(&["Given=a=b"]), &previous).unwrap();
         let chosen: Vec<_> = chosen
             .iter()
             .map(|parameter| {
-                (parameter.parameter_key().unwrap(), parameter.parameter_value(), parameter.use_previous_value())
+                (
+                    parameter.parameter_key().unwrap(),
+                    parameter.parameter_value(),
+                    parameter.use_previous_value(),
+                )
             })
             .collect();
         assert_eq!(chosen, [("Given", Some("a=b"), None), ("Kept", None, Some(true))]);
@@ -118,7 +133,10 @@ mod tests {
             report(&["Nmae=x"], &[]),
             "error: the template has no parameter `Nmae`\n  next: its parameters are `Name`, `Size`"
         );
-        assert_eq!(report(&["Name=x", "Name=y"], &[]), "error: the parameter `Name` is given twice");
+        assert_eq!(
+            report(&["Name=x", "Name=y"], &[]),
+            "error: the parameter `Name` is given twice"
+        );
         assert_eq!(
             report(&["Name=x"], &[]),
             "error: the template's parameter `Size` has no value\n  next: give it one: --parameter Size=…"
@@ -128,7 +146,12 @@ mod tests {
             "error: the template's parameters `Name`, `Size` have no values\n  \
              next: give them: --parameter Name=… --parameter Size=…"
         );
-        assert!(choose(&[], &given(&["A=1"]), &[]).unwrap_err().report().contains("no parameters at all"));
+        assert!(
+            choose(&[], &given(&["A=1"]), &[])
+                .unwrap_err()
+                .report()
+                .contains("no parameters at all")
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What can be done with a stack as it stands, and what a failed change leaves to do. It refuses to ask CloudFormation.
+//! What can be done with a stack as it stands, and what a failed change leaves to do. It refuses to
+//! ask CloudFormation.
 
 use crate::error::{Error, Result};
 
@@ -29,7 +30,8 @@ pub(super) fn standing(name: &str, status: Option<&str>, reason: Option<&str>) -
         "DELETE_IN_PROGRESS" => return Ok(Standing::Leaving),
         _ if super::event::in_progress(status) => return Ok(Standing::Busy),
         "DELETE_FAILED" | "UPDATE_ROLLBACK_FAILED" | "IMPORT_ROLLBACK_FAILED" => {}
-        // CREATE_FAILED and UPDATE_FAILED too: they are of stacks that keep what came up, for the next update to go on with.
+        // CREATE_FAILED and UPDATE_FAILED too: they are of stacks that keep what came up, for the
+        // next update to go on with.
         _ => return Ok(Standing::Settled),
     }
     let error = Error::failed(format!("stack `{name}` cannot be changed ({status})"));
@@ -108,8 +110,14 @@ mod tests {
         ] {
             let error = standing("quakes", Some(status), Some("the role is gone")).unwrap_err();
             let report = error.report();
-            assert!(report.starts_with(&format!("error: stack `quakes` cannot be changed ({status})")), "{report}");
-            assert!(report.contains("because: the role is gone") && report.contains(part), "{report}");
+            assert!(
+                report.starts_with(&format!("error: stack `quakes` cannot be changed ({status})")),
+                "{report}"
+            );
+            assert!(
+                report.contains("because: the role is gone") && report.contains(part),
+                "{report}"
+            );
             assert_eq!(error.exit_code(), 1);
         }
     }

@@ -1,5 +1,5 @@
-//! A template file and the local templates it nests: read, and rewritten to name where those are uploaded to. It refuses to know
-//! buckets and stacks, and what any other part of a template means.
+//! A template file and the local templates it nests: read, and rewritten to name where those are
+//! uploaded to. It refuses to know buckets and stacks, and what any other part of a template means.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -63,7 +63,8 @@ impl Template {
             return Err(Error::usage(format!("the template {} nests itself", path.display()))
                 .hint("a template may not be among those that it nests"));
         }
-        let text = std::fs::read_to_string(&file).map_err(|error| Error::usage(doing()).because(error))?;
+        let text =
+            std::fs::read_to_string(&file).map_err(|error| Error::usage(doing()).because(error))?;
         if text.len() as u64 > LARGEST {
             return Err(Error::usage(format!(
                 "the template {} has {} bytes, and CloudFormation takes {LARGEST}",
@@ -72,19 +73,27 @@ impl Template {
             ))
             .hint("move a part of its resources into a nested stack"));
         }
-        let references = references(&text)
-            .map_err(|because| Error::usage(doing()).because(because).hint("it must be a template in JSON or YAML"))?;
+        let references = references(&text).map_err(|because| {
+            Error::usage(doing()).because(because).hint("it must be a template in JSON or YAML")
+        })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         above.push(file);
         let nest = |reference: Reference| {
-            let template = Self::read_below(&folder.join(&reference.path), above).map_err(|error| {
-                let resource = &reference.logical_id;
-                match error.exit_code() {
-                    2 => Error::usage(format!("the template {} nests another in `{resource}`", path.display())),
-                    _ => Error::failed(format!("the template {} nests another in `{resource}`", path.display())),
-                }
-                .because(error)
-            })?;
+            let template =
+                Self::read_below(&folder.join(&reference.path), above).map_err(|error| {
+                    let resource = &reference.logical_id;
+                    match error.exit_code() {
+                        2 => Error::usage(format!(
+                            "the template {} nests another in `{resource}`",
+                            path.display()
+                        )),
+                        _ => Error::failed(format!(
+                            "the template {} nests another in `{resource}`",
+                            path.display()
+                        )),
+                    }
+                    .because(error)
+                })?;
             Ok(Nested { reference, template })
         };
         let nested = references.into_iter().map(nest).collect::<Result<_>>()?;
@@ -105,12 +114,17 @@ impl Template {
         if self.nested.is_empty() {
             return Ok(self.text.clone());
         }
-        let replacements: Vec<_> = self.nested.iter().map(|nested| &nested.reference).zip(addresses).collect();
+        let replacements: Vec<_> =
+            self.nested.iter().map(|nested| &nested.reference).zip(addresses).collect();
         let text = rewrite(&self.text, &replacements);
-        let done = text.as_deref().is_some_and(|text| references(text).is_ok_and(|left| left.is_empty()));
+        let done =
+            text.as_deref().is_some_and(|text| references(text).is_ok_and(|left| left.is_empty()));
         text.filter(|_| done).ok_or_else(|| {
-            Error::failed(format!("putting addresses of nested templates into {}", self.path.display()))
-                .hint("write each `TemplateURL` with a path on one line, without an anchor or an alias")
+            Error::failed(format!(
+                "putting addresses of nested templates into {}",
+                self.path.display()
+            ))
+            .hint("write each `TemplateURL` with a path on one line, without an anchor or an alias")
         })
     }
 }
@@ -128,9 +142,19 @@ fn references_in_json(template: &Value) -> Vec<Reference> {
     let reference = |(logical_id, resource): (&String, &Value)| {
         let path = resource.get("Properties")?.get("TemplateURL")?.as_str()?;
         let nested = resource.get("Type").is_some_and(|kind| kind == STACK) && is_path(path);
-        nested.then(|| Reference { logical_id: logical_id.clone(), path: path.to_owned(), bytes: None })
+        nested.then(|| Reference {
+            logical_id: logical_id.clone(),
+            path: path.to_owned(),
+            bytes: None,
+        })
     };
-    template.get("Resources").and_then(Value::as_object).into_iter().flatten().filter_map(reference).collect()
+    template
+        .get("Resources")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter_map(reference)
+        .collect()
 }
 
 /// Anything with a scheme is CloudFormation's to read, or to refuse.
@@ -146,12 +170,16 @@ fn rewrite(text: &str, replacements: &[(&Reference, &String)]) -> Option<String>
     if is_json(text) {
         let mut template: Value = serde_json::from_str(text).ok()?;
         for (reference, address) in replacements {
-            let url = template.get_mut("Resources")?.get_mut(&reference.logical_id)?.get_mut("Properties")?;
+            let url = template
+                .get_mut("Resources")?
+                .get_mut(&reference.logical_id)?
+                .get_mut("Properties")?;
             *url.get_mut("TemplateURL")? = Value::String((*address).clone());
         }
         return serde_json::to_string_pretty(&template).ok();
     }
-    let mut places = replacements.iter().map(|(reference, address)| Some((reference.bytes.clone()?, *address)));
+    let mut places =
+        replacements.iter().map(|(reference, address)| Some((reference.bytes.clone()?, *address)));
     let mut places = places.by_ref().collect::<Option<Vec<_>>>()?;
     places.sort_by_key(|(bytes, _)| std::cmp::Reverse(bytes.start));
     let mut rewritten = text.to_owned();
@@ -327,7 +355,11 @@ Resources:
 ";
 
     fn paths(text: &str) -> Vec<(String, String)> {
-        references(text).unwrap().into_iter().map(|reference| (reference.logical_id, reference.path)).collect()
+        references(text)
+            .unwrap()
+            .into_iter()
+            .map(|reference| (reference.logical_id, reference.path))
+            .collect()
     }
 
     fn template(text: &str) -> Template {
@@ -348,7 +380,8 @@ Resources:
 
     #[test]
     fn an_address_takes_the_place_of_a_path_and_all_else_stays_as_it_is() {
-        let rewritten = template(YAML).naming(&["https://s3/a".into(), "https://s3/b".into()]).unwrap();
+        let rewritten =
+            template(YAML).naming(&["https://s3/a".into(), "https://s3/b".into()]).unwrap();
         let expected = YAML
             .replace("TemplateURL: nested/plain.yaml", "TemplateURL: \"https://s3/a\"")
             .replace("'nested/quoted.json'", "\"https://s3/b\"");
@@ -385,15 +418,21 @@ Resources:
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        let nest =
-            |path: &str| format!("Resources:\n  N:\n    Type: {STACK}\n    Properties:\n      TemplateURL: {path}\n");
+        let nest = |path: &str| {
+            format!(
+                "Resources:\n  N:\n    Type: {STACK}\n    Properties:\n      TemplateURL: {path}\n"
+            )
+        };
         write("parent.yaml", &nest("below/child.yaml"));
         write("below/child.yaml", &nest("grandchild.yaml"));
         let read = || Template::read(&folder.path().join("parent.yaml"));
 
         let report = read().unwrap_err().report();
         assert!(report.contains("parent.yaml nests another in `N`"), "{report}");
-        assert!(report.contains("reading the template") && report.contains("grandchild.yaml"), "{report}");
+        assert!(
+            report.contains("reading the template") && report.contains("grandchild.yaml"),
+            "{report}"
+        );
 
         write("below/grandchild.yaml", "Resources: {}\n");
         assert_eq!(read().unwrap().nested[0].template.nested[0].template.text, "Resources: {}\n");

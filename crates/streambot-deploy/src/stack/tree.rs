@@ -1,5 +1,5 @@
-//! The resources of a stack and of the stacks nested in it, with the state each of them is in: built from events, read as lines. It
-//! refuses to know where the lines are shown.
+//! The resources of a stack and of the stacks nested in it, with the state each of them is in:
+//! built from events, read as lines. It refuses to know where the lines are shown.
 
 use super::event::{Event, in_progress};
 use crate::progress::Line;
@@ -36,8 +36,10 @@ impl Resource {
             _ if failed => ('✗', "\u{1b}[31m"),
             _ => ('✓', "\u{1b}[32m"),
         };
-        let (colour, reset) = if coloured && !colour.is_empty() { (colour, "\u{1b}[0m") } else { ("", "") };
-        let mut text = format!("{} ({}) {colour}{}{reset}", self.logical_id, self.kind, self.status);
+        let (colour, reset) =
+            if coloured && !colour.is_empty() { (colour, "\u{1b}[0m") } else { ("", "") };
+        let mut text =
+            format!("{} ({}) {colour}{}{reset}", self.logical_id, self.kind, self.status);
         if let Some(reason) = self.reason.as_ref().filter(|_| failed) {
             text = format!("{text}: {}", one_line(reason));
         }
@@ -82,16 +84,19 @@ impl Tree {
         let place = if event.is_of_stack() {
             &mut self.root
         } else {
-            let index = self.resources.iter().position(|resource| resource.is_of(event)).unwrap_or_else(|| {
-                self.resources.push(Resource {
-                    stack_id: event.stack_id.clone(),
-                    logical_id: event.logical_id.clone(),
-                    kind: event.kind.clone(),
-                    status: String::new(),
-                    reason: None,
-                });
-                self.resources.len() - 1
-            });
+            let index =
+                self.resources.iter().position(|resource| resource.is_of(event)).unwrap_or_else(
+                    || {
+                        self.resources.push(Resource {
+                            stack_id: event.stack_id.clone(),
+                            logical_id: event.logical_id.clone(),
+                            kind: event.kind.clone(),
+                            status: String::new(),
+                            reason: None,
+                        });
+                        self.resources.len() - 1
+                    },
+                );
             &mut self.resources[index]
         };
         if place.status == event.status {
@@ -113,7 +118,8 @@ impl Tree {
         }
         let mut path = event.logical_id.clone();
         let mut stack_id = &event.stack_id;
-        while let Some((_, parent, logical_id)) = self.nested.iter().find(|(id, ..)| id == stack_id) {
+        while let Some((_, parent, logical_id)) = self.nested.iter().find(|(id, ..)| id == stack_id)
+        {
             path = format!("{logical_id}/{path}");
             stack_id = parent;
         }
@@ -128,10 +134,9 @@ impl Tree {
 
     /// The ids of the stacks that a resource is; two where one replaces the other.
     fn stacks_of<'a>(&'a self, resource: &'a Resource) -> impl Iterator<Item = &'a str> {
-        let of = self
-            .nested
-            .iter()
-            .filter(move |(_, parent, logical_id)| *parent == resource.stack_id && *logical_id == resource.logical_id);
+        let of = self.nested.iter().filter(move |(_, parent, logical_id)| {
+            *parent == resource.stack_id && *logical_id == resource.logical_id
+        });
         of.map(|(id, ..)| id.as_str())
     }
 
@@ -169,7 +174,13 @@ mod tests {
 
     fn shown(tree: &Tree) -> Vec<String> {
         let line = |line: &Line| {
-            format!("{:indent$}{}{}", "", line.mark.as_deref().unwrap_or("…"), line.text, indent = line.indent)
+            format!(
+                "{:indent$}{}{}",
+                "",
+                line.mark.as_deref().unwrap_or("…"),
+                line.text,
+                indent = line.indent
+            )
         };
         tree.lines(false).iter().map(line).collect()
     }

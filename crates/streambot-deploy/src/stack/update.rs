@@ -1,4 +1,5 @@
-//! A stack created or updated by change set, told in its order. It refuses to know what the stack is for, and how each part is done.
+//! A stack created or updated by change set, told in its order. It refuses to know what the stack
+//! is for, and how each part is done.
 
 use std::fmt;
 use std::future::Future;
@@ -52,12 +53,13 @@ impl fmt::Display for Updated {
     }
 }
 
-/// Creates or updates the stack `name` by change set: shows what will change, asks, follows it to its end. Where that is not reached
-/// by the user's own will, no change set is left.
+/// Creates or updates the stack `name` by change set: shows what will change, asks, follows it to
+/// its end. Where that is not reached by the user's own will, no change set is left.
 ///
 /// # Errors
-/// Bad usage where the template, its parameters or the bucket are not right; unconfirmed where nobody said yes; failed where the
-/// stack cannot be changed as it stands, or the change fails: the error tells the root causes.
+/// Bad usage where the template, its parameters or the bucket are not right; unconfirmed where
+/// nobody said yes; failed where the stack cannot be changed as it stands, or the change fails: the
+/// error tells the root causes.
 pub(crate) async fn update(aws: &Aws, name: &str, arguments: &StackArguments) -> Result<Updated> {
     let mut interrupts = Interrupts::watch()?;
     let updated = update_unless(&mut interrupts, aws, name, arguments).await;
@@ -88,7 +90,8 @@ async fn update_unless(
     let mut change_set = ChangeSet::new(&client, patience, name, creates);
     let decide = async {
         let making = change_set.prepare(&placed.source, parameters, &summary);
-        let prepared = progress::step(format!("making a change set of stack `{name}`"), making).await?;
+        let prepared =
+            progress::step(format!("making a change set of stack `{name}`"), making).await?;
         if !prepared.empty {
             show(&prepared, &summary, change.yes);
             ask(change::question(name, creates, &prepared.changes), change.yes).await?;
@@ -107,7 +110,13 @@ async fn update_unless(
     if empty {
         change_set.discard().await;
         let status = stack.map_or_else(String::new, |stack| stack.status);
-        return Ok(Updated { stack: name.to_owned(), id: stack_id, result: Outcome::Unchanged, status, changes });
+        return Ok(Updated {
+            stack: name.to_owned(),
+            id: stack_id,
+            result: Outcome::Unchanged,
+            status,
+            changes,
+        });
     }
     if let Err(error) = change_set.execute().await {
         change_set.discard().await;
@@ -152,7 +161,9 @@ async fn begin(
     let placed = upload::place(aws, template, bucket).await?;
     let summary = Summary::of(client, &placed).await?;
     let previous: Vec<String> = match standing {
-        Standing::Settled => stack.iter().flat_map(|stack| &stack.parameters).map(|(key, _)| key.clone()).collect(),
+        Standing::Settled => {
+            stack.iter().flat_map(|stack| &stack.parameters).map(|(key, _)| key.clone()).collect()
+        }
         _ => Vec::new(),
     };
     let parameters = parameters::choose(&summary.parameters, &change.parameters, &previous)?;
@@ -163,11 +174,17 @@ async fn begin(
 }
 
 /// The stack as it stands when nobody changes it any more.
-async fn settled(client: &Client, name: &str, patience: Patience) -> Result<(Option<Stack>, Standing)> {
+async fn settled(
+    client: &Client,
+    name: &str,
+    patience: Patience,
+) -> Result<(Option<Stack>, Standing)> {
     let look = async || {
         let stack = describe(client, name).await?;
-        let (status, reason) =
-            stack.as_ref().map(|stack| (stack.status.as_str(), stack.status_reason.as_deref())).unzip();
+        let (status, reason) = stack
+            .as_ref()
+            .map(|stack| (stack.status.as_str(), stack.status_reason.as_deref()))
+            .unzip();
         let standing = standing(name, status, reason.flatten())?;
         Ok((stack, standing))
     };
@@ -201,9 +218,13 @@ async fn delete_what_never_came_up(aws: &Aws, stack: &Stack, yes: bool) -> Resul
         "ROLLBACK_FAILED" => "holds what its roll-back could not delete",
         _ => "holds nothing",
     };
-    let question = format!("stack `{name}` never came up ({status}) and {holds}: delete it and create it anew?");
+    let question = format!(
+        "stack `{name}` never came up ({status}) and {holds}: delete it and create it anew?"
+    );
     if yes {
-        progress::say(format!("stack `{name}` never came up ({status}): it is deleted and created anew"));
+        progress::say(format!(
+            "stack `{name}` never came up ({status}): it is deleted and created anew"
+        ));
     }
     ask(question, yes).await?;
     super::delete(aws, name).await.map(|_| ())
@@ -226,7 +247,9 @@ fn show(prepared: &Prepared, summary: &Summary, yes: bool) {
 async fn ask(question: String, yes: bool) -> Result<()> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || answer.send(confirm(&question, yes)));
-    answered.await.unwrap_or_else(|error| Err(Error::failed("asking for confirmation").because(error)))
+    answered
+        .await
+        .unwrap_or_else(|error| Err(Error::failed("asking for confirmation").because(error)))
 }
 
 /// Does `work`, unless a signal asks to end it.
@@ -241,7 +264,8 @@ async fn unless_interrupted<T>(
     }
 }
 
-/// Who watches for signals once has taken them from the system for good; from here on they end the process again.
+/// Who watches for signals once has taken them from the system for good; from here on they end the
+/// process again.
 fn end_at(mut interrupts: Interrupts) {
     tokio::spawn(async move {
         interrupts.next().await;

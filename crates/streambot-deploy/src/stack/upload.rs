@@ -1,5 +1,5 @@
-//! Templates on their way to CloudFormation: within the call where they fit, else through a bucket, each under the hash of its
-//! content. It refuses to know what is in a template.
+//! Templates on their way to CloudFormation: within the call where they fit, else through a bucket,
+//! each under the hash of its content. It refuses to know what is in a template.
 
 use std::fmt::Write as _;
 
@@ -37,7 +37,10 @@ pub(super) fn bucket<'a>(template: &Template, given: Option<&'a str>) -> Result<
     let path = template.path.display();
     let why = match template.nested.first() {
         Some(nested) => format!("nests {}", nested.template.path.display()),
-        None => format!("has {} bytes, and a call to CloudFormation takes {LARGEST_INLINE}", template.text.len()),
+        None => format!(
+            "has {} bytes, and a call to CloudFormation takes {LARGEST_INLINE}",
+            template.text.len()
+        ),
     };
     Err(Error::usage(format!("the template {path} {why}"))
         .hint("name a bucket of this region that it can be uploaded to: --bucket NAME"))
@@ -53,7 +56,8 @@ pub(super) async fn place(aws: &Aws, template: &Template, bucket: Option<&str>) 
     };
     // Path style, so that an endpoint on this machine needs no name for every bucket.
     let path_style = aws.config.endpoint_url().is_some();
-    let settings = aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(path_style).build();
+    let settings =
+        aws_sdk_s3::config::Builder::from(&aws.config).force_path_style(path_style).build();
     let target = Target {
         client: Client::from_conf(settings),
         endpoint: aws.config.endpoint_url(),
@@ -99,12 +103,28 @@ impl Target<'_> {
             return Ok(address);
         }
         let upload = async {
-            let put = self.client.put_object().bucket(bucket).key(&key).body(text.into_bytes().into()).send().await;
+            let put = self
+                .client
+                .put_object()
+                .bucket(bucket)
+                .key(&key)
+                .body(text.into_bytes().into())
+                .send()
+                .await;
             put.map(|_| ()).map_err(|error| {
-                let missing = error.as_service_error().and_then(aws_sdk_s3::error::ProvideErrorMetadata::code)
+                let missing = error
+                    .as_service_error()
+                    .and_then(aws_sdk_s3::error::ProvideErrorMetadata::code)
                     == Some("NoSuchBucket");
-                let error = aws::failed(format!("uploading the template {path} to bucket `{bucket}`"), error);
-                if missing { error.hint("create the bucket, or name another one with --bucket") } else { error }
+                let error = aws::failed(
+                    format!("uploading the template {path} to bucket `{bucket}`"),
+                    error,
+                );
+                if missing {
+                    error.hint("create the bucket, or name another one with --bucket")
+                } else {
+                    error
+                }
             })
         };
         progress::step(format!("uploading {path} to s3://{bucket}/{key}"), upload).await?;
@@ -138,7 +158,10 @@ mod tests {
 
     #[test]
     fn the_key_is_the_contents() {
-        assert_eq!(key("abc"), "streambot/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.template");
+        assert_eq!(
+            key("abc"),
+            "streambot/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.template"
+        );
     }
 
     #[test]
@@ -147,12 +170,16 @@ mod tests {
         assert_eq!(of(None, "eu-west-1", "b"), "https://b.s3.eu-west-1.amazonaws.com/k");
         assert_eq!(of(None, "eu-west-1", "b.c"), "https://s3.eu-west-1.amazonaws.com/b.c/k");
         assert_eq!(of(None, "cn-north-1", "b"), "https://b.s3.cn-north-1.amazonaws.com.cn/k");
-        assert_eq!(of(Some("http://127.0.0.1:4566/"), "eu-west-1", "b"), "http://127.0.0.1:4566/b/k");
+        assert_eq!(
+            of(Some("http://127.0.0.1:4566/"), "eu-west-1", "b"),
+            "http://127.0.0.1:4566/b/k"
+        );
     }
 
     #[test]
     fn a_bucket_is_asked_for_only_where_it_is_needed() {
-        let mut template = Template { path: "a.yaml".into(), text: "Resources: {}".into(), nested: Vec::new() };
+        let mut template =
+            Template { path: "a.yaml".into(), text: "Resources: {}".into(), nested: Vec::new() };
         assert_eq!(bucket(&template, None).unwrap(), None);
         assert_eq!(bucket(&template, Some("b")).unwrap(), None);
         template.text = "#".repeat(LARGEST_INLINE + 1);

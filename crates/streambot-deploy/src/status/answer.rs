@@ -1,5 +1,5 @@
-//! What `status` answers, part by part: each is there, is missing, or could not be read. It refuses to know where it was read and how
-//! it is shown.
+//! What `status` answers, part by part: each is there, is missing, or could not be read. It refuses
+//! to know where it was read and how it is shown.
 
 use std::borrow::Borrow;
 
@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_part_is_itself_null_or_says_why_it_could_not_be_read() {
-        let error = Error::failed("describing stack `quakes`").because(Error::failed("AccessDenied: no"));
+        let error =
+            Error::failed("describing stack `quakes`").because(Error::failed("AccessDenied: no"));
         assert_eq!(to_value(Part::of(Ok::<_, Error>(Some(1)))).unwrap(), json!(1));
         assert_eq!(to_value(Part::<u32>::of(Ok::<_, Error>(None))).unwrap(), json!(null));
         let unreadable = json!({ "unreadable": "describing stack `quakes`: AccessDenied: no" });

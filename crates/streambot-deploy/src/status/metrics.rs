@@ -1,9 +1,11 @@
-//! The numbers of the last hour, in one call to CloudWatch: what is asked for, and how the answer becomes a number for each period.
-//! It refuses to know how they are shown.
+//! The numbers of the last hour, in one call to CloudWatch: what is asked for, and how the answer
+//! becomes a number for each period. It refuses to know how they are shown.
 
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::primitives::DateTime;
-use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy};
+use aws_sdk_cloudwatch::types::{
+    Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, ScanBy,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::answer::{Metrics, Outcomes};
@@ -20,7 +22,12 @@ const PERIODS: usize = 30;
 ///
 /// # Errors
 /// Failed where CloudWatch does not answer or refuses.
-pub(super) async fn read(aws: &Aws, function: &str, metric_name: Option<&str>, now: Time) -> Result<Metrics> {
+pub(super) async fn read(
+    aws: &Aws,
+    function: &str,
+    metric_name: Option<&str>,
+    now: Time,
+) -> Result<Metrics> {
     let from = first_period(now);
     let seconds = |time: Timestamp| DateTime::from_secs(time.as_second());
     let queries = queries(function, metric_name);
@@ -34,7 +41,8 @@ pub(super) async fn read(aws: &Aws, function: &str, metric_name: Option<&str>, n
         .send();
     let mut results = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| failed(format!("reading the metrics of `{function}`"), error))?;
+        let page =
+            page.map_err(|error| failed(format!("reading the metrics of `{function}`"), error))?;
         results.extend(page.metric_data_results.unwrap_or_default());
     }
     let series = |id: &str| Series::of(points(&results, id, from));
@@ -53,7 +61,8 @@ pub(super) async fn read(aws: &Aws, function: &str, metric_name: Option<&str>, n
 }
 
 fn queries(function: &str, metric_name: Option<&str>) -> Vec<MetricDataQuery> {
-    let of_function = |id, name, stat| query(id, ("AWS/Lambda", name), ("FunctionName", function), stat);
+    let of_function =
+        |id, name, stat| query(id, ("AWS/Lambda", name), ("FunctionName", function), stat);
     let mut queries = vec![
         of_function("age", "IteratorAge", "Maximum"),
         of_function("errors", "Errors", "Sum"),
@@ -66,15 +75,21 @@ fn queries(function: &str, metric_name: Option<&str>) -> Vec<MetricDataQuery> {
     queries
 }
 
-fn query(id: &str, (namespace, name): (&str, &str), (dimension, value): (&str, &str), stat: &str) -> MetricDataQuery {
+fn query(
+    id: &str,
+    (namespace, name): (&str, &str),
+    (dimension, value): (&str, &str),
+    stat: &str,
+) -> MetricDataQuery {
     let dimension = Dimension::builder().name(dimension).value(value).build();
-    let metric = Metric::builder().namespace(namespace).metric_name(name).dimensions(dimension).build();
+    let metric =
+        Metric::builder().namespace(namespace).metric_name(name).dimensions(dimension).build();
     let stat = MetricStat::builder().metric(metric).period(PERIOD).stat(stat).build();
     MetricDataQuery::builder().id(id).metric_stat(stat).return_data(true).build()
 }
 
-/// When the first period begins: the last one, of whole periods since the Unix epoch as CloudWatch has them, is the one that `now`
-/// is in.
+/// When the first period begins: the last one, of whole periods since the Unix epoch as CloudWatch
+/// has them, is the one that `now` is in.
 fn first_period(now: Time) -> Timestamp {
     let period = i64::from(PERIOD);
     let last = now.0.as_second().div_euclid(period) * period;
@@ -87,7 +102,9 @@ fn points(results: &[MetricDataResult], id: &str, from: Timestamp) -> Vec<Option
     for result in results.iter().filter(|result| result.id() == Some(id)) {
         for (time, value) in result.timestamps().iter().zip(result.values()) {
             let period = (time.secs() - from.as_second()).div_euclid(i64::from(PERIOD));
-            if let Some(point) = usize::try_from(period).ok().and_then(|period| points.get_mut(period)) {
+            if let Some(point) =
+                usize::try_from(period).ok().and_then(|period| points.get_mut(period))
+            {
                 *point = Some(*value);
             }
         }
@@ -104,7 +121,11 @@ mod tests {
     fn the_last_period_is_the_one_that_is_now() {
         let from = first_period(Time::read("2026-11-24T17:01:59.9Z").unwrap());
         assert_eq!(from, "2026-11-24T16:02:00Z".parse().unwrap());
-        assert_eq!(first_period(Time::read("2026-11-24T17:02:00Z").unwrap()).as_second() - from.as_second(), 120);
+        assert_eq!(
+            first_period(Time::read("2026-11-24T17:02:00Z").unwrap()).as_second()
+                - from.as_second(),
+            120
+        );
     }
 
     #[test]
@@ -112,8 +133,15 @@ mod tests {
         let from: Timestamp = "2026-11-24T16:02:00Z".parse().unwrap();
         let page = |id: &str, values: &[(i64, f64)]| {
             let (times, values): (Vec<_>, Vec<_>) = values.iter().copied().unzip();
-            let times = times.into_iter().map(|after| DateTime::from_secs(from.as_second() + after)).collect();
-            MetricDataResult::builder().id(id).set_timestamps(Some(times)).set_values(Some(values)).build()
+            let times = times
+                .into_iter()
+                .map(|after| DateTime::from_secs(from.as_second() + after))
+                .collect();
+            MetricDataResult::builder()
+                .id(id)
+                .set_timestamps(Some(times))
+                .set_values(Some(values))
+                .build()
         };
         let results = [
             page("age", &[(0, 1.0), (3_480, 2.0)]),
@@ -127,8 +155,12 @@ mod tests {
 
     #[test]
     fn the_stacks_metric_is_asked_for_where_there_is_one() {
-        let ids =
-            |metric| queries("quakes", metric).iter().map(|query| query.id().unwrap().to_owned()).collect::<Vec<_>>();
+        let ids = |metric| {
+            queries("quakes", metric)
+                .iter()
+                .map(|query| query.id().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(ids(None), ["age", "errors", "invocations"]);
         assert_eq!(ids(Some("quakes")), ["age", "errors", "invocations", "error", "success"]);
     }

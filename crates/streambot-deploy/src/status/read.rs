@@ -1,5 +1,5 @@
-//! One look at a service, for `status`: what is known by its name is read at once, then what the stack names. It refuses to know how
-//! an answer is shown.
+//! One look at a service, for `status`: what is known by its name is read at once, then what the
+//! stack names. It refuses to know how an answer is shown.
 
 use aws_sdk_cloudwatch::types::{AlarmType, MetricAlarm};
 use aws_sdk_lambda::types::EventSourceMappingConfiguration;
@@ -23,8 +23,8 @@ const UNCONFIRMED: &str = "PendingConfirmation";
 /// Looks at the service.
 ///
 /// # Errors
-/// Missing where neither its stack nor its function is there; failed where neither could be read. Whatever else could not be read is
-/// told in its place.
+/// Missing where neither its stack nor its function is there; failed where neither could be read.
+/// Whatever else could not be read is told in its place.
 pub(super) async fn read(aws: &Aws, service: &Service, name: &str) -> Result<Status> {
     let prefixes = prefixes(service);
     let lambda = aws_sdk_lambda::Client::new(&aws.config);
@@ -35,8 +35,11 @@ pub(super) async fn read(aws: &Aws, service: &Service, name: &str) -> Result<Sta
     );
     let (stack, function) = match (stack, function) {
         (Ok(None), Ok(None)) => {
-            return Err(Error::missing(format!("neither stack nor function `{name}` is there in {}", aws.region()))
-                .hint("deploy it first, or name its region with --region"));
+            return Err(Error::missing(format!(
+                "neither stack nor function `{name}` is there in {}",
+                aws.region()
+            ))
+            .hint("deploy it first, or name its region with --region"));
         }
         (Err(error), Ok(None) | Err(_)) | (Ok(None), Err(error)) => return Err(error),
         known => known,
@@ -90,8 +93,8 @@ fn sources<'a>(service: &'a Service, found: Option<&'a Found>) -> Vec<&'a str> {
     service.event_sources.iter().filter_map(|event_source| source(&event_source.origin)).collect()
 }
 
-/// The mappings found by the function's names; where a source is not among them, it may be read by one that was made for a version,
-/// which Lambda lists by source only.
+/// The mappings found by the function's names; where a source is not among them, it may be read by
+/// one that was made for a version, which Lambda lists by source only.
 async fn complete(
     client: &aws_sdk_lambda::Client,
     name: &str,
@@ -99,7 +102,8 @@ async fn complete(
     sources: Vec<&str>,
 ) -> Result<Vec<EventSourceMappingConfiguration>> {
     let mappings = mappings?;
-    let is_read = |arn: &str| mappings.iter().any(|mapping| mapping.event_source_arn() == Some(arn));
+    let is_read =
+        |arn: &str| mappings.iter().any(|mapping| mapping.event_source_arn() == Some(arn));
     let unread: Vec<_> = sources.into_iter().filter(|arn| !is_read(arn)).collect();
     match unread.is_empty() {
         true => Ok(mappings),
@@ -116,8 +120,11 @@ async fn alarms(aws: &Aws, names: &[String]) -> Result<Vec<Alarm>> {
     });
     let answers = futures_util::future::try_join_all(asked).await;
     let answers = answers.map_err(|error| failed("reading the alarms of the stack", error))?;
-    let mut alarms: Vec<_> = answers.into_iter().flat_map(|answer| answer.metric_alarms.unwrap_or_default()).collect();
-    alarms.sort_by_key(|alarm| names.iter().position(|name| Some(name.as_str()) == alarm.alarm_name()));
+    let mut alarms: Vec<_> =
+        answers.into_iter().flat_map(|answer| answer.metric_alarms.unwrap_or_default()).collect();
+    alarms.sort_by_key(|alarm| {
+        names.iter().position(|name| Some(name.as_str()) == alarm.alarm_name())
+    });
     Ok(alarms.into_iter().map(Alarm::from).collect())
 }
 
@@ -125,11 +132,13 @@ async fn alarms(aws: &Aws, names: &[String]) -> Result<Vec<Alarm>> {
 async fn pending_confirmations(aws: &Aws, topics: &[String]) -> Result<Vec<Subscription>> {
     let client = aws_sdk_sns::Client::new(&aws.config);
     let subscriptions = topics.iter().map(async |topic| {
-        let mut pages = client.list_subscriptions_by_topic().topic_arn(topic).into_paginator().items().send();
+        let mut pages =
+            client.list_subscriptions_by_topic().topic_arn(topic).into_paginator().items().send();
         let mut pending = Vec::new();
         while let Some(subscription) = pages.next().await {
-            let subscription =
-                subscription.map_err(|error| failed(format!("reading the subscriptions of topic {topic}"), error))?;
+            let subscription = subscription.map_err(|error| {
+                failed(format!("reading the subscriptions of topic {topic}"), error)
+            })?;
             if subscription.subscription_arn() == Some(UNCONFIRMED) {
                 pending.push(Subscription {
                     endpoint: subscription.endpoint.unwrap_or_default(),
@@ -152,13 +161,18 @@ impl Function {
             arn: latest.function_arn().unwrap_or_default().to_owned(),
             state: latest.state().map(|state| state.as_str().to_owned()),
             state_reason: latest.state_reason().map(str::to_owned),
-            last_update_status: latest.last_update_status().map(|status| status.as_str().to_owned()),
+            last_update_status: latest
+                .last_update_status()
+                .map(|status| status.as_str().to_owned()),
             last_update_status_reason: latest.last_update_status_reason().map(str::to_owned),
             version: alias.as_ref().map(|alias| alias.version.clone()),
             canary: canary.map(|canary| Canary {
                 version: canary.version.clone(),
                 weight: canary.weight,
-                code_sha256: candidate.as_ref().and_then(|version| version.code_sha256()).map(str::to_owned),
+                code_sha256: candidate
+                    .as_ref()
+                    .and_then(|version| version.code_sha256())
+                    .map(str::to_owned),
             }),
             code_sha256: live.code_sha256().map(str::to_owned),
             last_modified: live.last_modified().and_then(Time::read),
@@ -235,6 +249,9 @@ mod tests {
 
         let without_alias = Current { alias: None, published: None, candidate: None, ..current };
         let function = Function::of(&without_alias);
-        assert_eq!((function.version, function.code_sha256.as_deref()), (None, Some("hash of $LATEST")));
+        assert_eq!(
+            (function.version, function.code_sha256.as_deref()),
+            (None, Some("hash of $LATEST"))
+        );
     }
 }

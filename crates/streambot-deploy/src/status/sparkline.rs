@@ -1,4 +1,5 @@
-//! Numbers over time: what they come to, and a line of them one can see at a glance. It refuses to know what is counted.
+//! Numbers over time: what they come to, and a line of them one can see at a glance. It refuses to
+//! know what is counted.
 
 use serde::Serialize;
 
@@ -31,7 +32,8 @@ impl Series {
         }
     }
 
-    /// A bar for each number: the lowest is nought, the highest is the greatest number, and whatever is not nought stands above it.
+    /// A bar for each number: the lowest is nought, the highest is the greatest number, and
+    /// whatever is not nought stands above it.
     pub(super) fn sparkline(&self) -> String {
         let max = self.max.unwrap_or_default();
         self.points.iter().map(|point| point.map_or(GAP, |value| bar(value, max))).collect()
@@ -51,7 +53,15 @@ mod tests {
 
     #[test]
     fn nought_is_the_lowest_bar_the_greatest_the_highest_and_a_gap_is_seen() {
-        let series = Series::of(vec![Some(0.0), None, Some(1.0), Some(25.0), Some(26.0), Some(51.0), Some(100.0)]);
+        let series = Series::of(vec![
+            Some(0.0),
+            None,
+            Some(1.0),
+            Some(25.0),
+            Some(26.0),
+            Some(51.0),
+            Some(100.0),
+        ]);
         assert_eq!(series.sparkline(), "▁·▂▂▃▅▇");
         assert_eq!((series.last, series.max, series.sum), (Some(100.0), Some(100.0), 203.0));
     }
@@ -65,7 +75,10 @@ mod tests {
     #[test]
     fn without_numbers_there_is_nothing_but_gaps() {
         let series = Series::of(vec![None, None]);
-        assert_eq!((series.sparkline().as_str(), series.last, series.max, series.sum), ("··", None, None, 0.0));
+        assert_eq!(
+            (series.sparkline().as_str(), series.last, series.max, series.sum),
+            ("··", None, None, 0.0)
+        );
     }
 
     #[test]

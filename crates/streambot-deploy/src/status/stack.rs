@@ -1,5 +1,5 @@
-//! The service's stack and its Streambot stacks as they stand, in whatever state: status, outputs, alarms and topics. It refuses to
-//! judge whether a deploy could go on from there; `stack.rs` does.
+//! The service's stack and its Streambot stacks as they stand, in whatever state: status, outputs,
+//! alarms and topics. It refuses to judge whether a deploy could go on from there; `stack.rs` does.
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types as cloudformation;
@@ -43,17 +43,21 @@ impl Found {
     }
 }
 
-/// Reads the stack `name` and the Streambot stacks that its outputs name under these prefixes; nothing where it is not there.
+/// Reads the stack `name` and the Streambot stacks that its outputs name under these prefixes;
+/// nothing where it is not there.
 ///
 /// # Errors
-/// Failed where the service's stack cannot be read; what cannot be read of the others is told with the resources.
+/// Failed where the service's stack cannot be read; what cannot be read of the others is told with
+/// the resources.
 pub(crate) async fn find(aws: &Aws, name: &str, prefixes: &[&str]) -> Result<Option<Found>> {
     let client = Client::new(&aws.config);
     let (stack, own) = tokio::join!(describe(&client, name), resources(&client, name));
     let Some(stack) = stack? else { return Ok(None) };
     let mut outputs = outputs_of(&stack);
     let children = children(&stack, &outputs, prefixes);
-    let read = children.iter().map(|child| async { tokio::join!(describe(&client, child), resources(&client, child)) });
+    let read = children
+        .iter()
+        .map(|child| async { tokio::join!(describe(&client, child), resources(&client, child)) });
     let mut all = own;
     for (child, held) in futures_util::future::join_all(read).await {
         let read = child.and_then(|child| Ok((child, held?)));
@@ -69,13 +73,20 @@ pub(crate) async fn find(aws: &Aws, name: &str, prefixes: &[&str]) -> Result<Opt
 }
 
 /// The Streambot stacks beside the service's own.
-fn children(stack: &cloudformation::Stack, outputs: &[(String, String)], prefixes: &[&str]) -> Vec<String> {
+fn children(
+    stack: &cloudformation::Stack,
+    outputs: &[(String, String)],
+    prefixes: &[&str],
+) -> Vec<String> {
     let is_own = |child: &str| stack.stack_name() == Some(child) || stack.stack_id() == Some(child);
     let mut children: Vec<String> = Vec::new();
     for prefix in prefixes {
-        let named = |key: &str| outputs.iter().find(|(known, value)| known == key && !value.is_empty());
+        let named =
+            |key: &str| outputs.iter().find(|(known, value)| known == key && !value.is_empty());
         let child = named(&format!("{prefix}{CHILD}")).or_else(|| named(CHILD));
-        if let Some((_, child)) = child.filter(|(_, child)| !is_own(child) && !children.contains(child)) {
+        if let Some((_, child)) =
+            child.filter(|(_, child)| !is_own(child) && !children.contains(child))
+        {
             children.push(child.clone());
         }
     }
@@ -94,7 +105,8 @@ async fn resources(client: &Client, name: &str) -> Result<Resources> {
     let mut pages = client.list_stack_resources().stack_name(name).into_paginator().items().send();
     let mut resources = Resources::default();
     while let Some(resource) = pages.next().await {
-        let resource = resource.map_err(|error| failed(format!("listing the resources of stack `{name}`"), error))?;
+        let resource = resource
+            .map_err(|error| failed(format!("listing the resources of stack `{name}`"), error))?;
         let of_its_type = match resource.resource_type() {
             Some("AWS::CloudWatch::Alarm") => &mut resources.alarms,
             Some("AWS::SNS::Topic") => &mut resources.topics,
@@ -115,7 +127,10 @@ impl Resources {
 
 fn outputs_of(stack: &cloudformation::Stack) -> Vec<(String, String)> {
     let output = |output: &cloudformation::Output| {
-        Some((output.output_key()?.to_owned(), output.output_value().unwrap_or_default().to_owned()))
+        Some((
+            output.output_key()?.to_owned(),
+            output.output_value().unwrap_or_default().to_owned(),
+        ))
     };
     stack.outputs().iter().filter_map(output).collect()
 }
@@ -124,7 +139,9 @@ impl From<cloudformation::Stack> for Stack {
     fn from(stack: cloudformation::Stack) -> Self {
         Self {
             updated: Time::of(stack.last_updated_time().or(stack.creation_time())),
-            status: stack.stack_status.map_or_else(String::new, |status| status.as_str().to_owned()),
+            status: stack
+                .stack_status
+                .map_or_else(String::new, |status| status.as_str().to_owned()),
             status_reason: stack.stack_status_reason,
         }
     }
@@ -140,11 +157,22 @@ mod tests {
 
     #[test]
     fn each_streambot_stack_is_read_once_and_the_services_own_not_again() {
-        let stack = cloudformation::Stack::builder().stack_name("shop").stack_id("arn:shop").build();
-        let outputs = pairs(&[("StreambotStack", "arn:shared"), ("OrdersStreambotStack", "arn:orders"), ("A", "b")]);
-        assert_eq!(children(&stack, &outputs, &["Orders", "Payments", ""]), ["arn:orders", "arn:shared"]);
+        let stack =
+            cloudformation::Stack::builder().stack_name("shop").stack_id("arn:shop").build();
+        let outputs = pairs(&[
+            ("StreambotStack", "arn:shared"),
+            ("OrdersStreambotStack", "arn:orders"),
+            ("A", "b"),
+        ]);
+        assert_eq!(
+            children(&stack, &outputs, &["Orders", "Payments", ""]),
+            ["arn:orders", "arn:shared"]
+        );
         for own in ["shop", "arn:shop", ""] {
-            assert!(children(&stack, &pairs(&[("StreambotStack", own)]), &[""]).is_empty(), "{own}");
+            assert!(
+                children(&stack, &pairs(&[("StreambotStack", own)]), &[""]).is_empty(),
+                "{own}"
+            );
         }
     }
 }

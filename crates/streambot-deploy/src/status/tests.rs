@@ -1,6 +1,8 @@
 //! The answer in both its forms, built from fixed values.
 
-use super::answer::{Alarm, Canary, Function, Mapping, Metrics, Outcomes, Part, Stack, Status, Subscription};
+use super::answer::{
+    Alarm, Canary, Function, Mapping, Metrics, Outcomes, Part, Stack, Status, Subscription,
+};
 use super::sparkline::Series;
 use crate::time::Time;
 
@@ -46,7 +48,8 @@ fn healthy() -> Status {
             event_source_arn: "arn:aws:kinesis:eu-west-1:123456789012:stream/quakes".into(),
             state: "Enabled".into(),
             last_processing_result: some("OK"),
-            function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:quakes-production:current".into(),
+            function_arn:
+                "arn:aws:lambda:eu-west-1:123456789012:function:quakes-production:current".into(),
             batch_size: Some(100),
         }]),
         metrics: Part::Known(Metrics {
@@ -71,7 +74,8 @@ fn healthy() -> Status {
     }
 }
 
-/// A canary under way, a mapping that fails, an alarm that rings, an address that has not confirmed, and a stack not read.
+/// A canary under way, a mapping that fails, an alarm that rings, an address that has not
+/// confirmed, and a stack not read.
 fn troubled() -> Status {
     let Status { function, event_source_mappings, metrics, .. } = healthy();
     Status {
@@ -85,7 +89,11 @@ fn troubled() -> Status {
             state_reason: some("The function is being created."),
             last_update_status: some("Failed"),
             last_update_status_reason: some("The image is gone."),
-            canary: Some(Canary { version: "8".into(), weight: 0.07, code_sha256: some("hash of 8") }),
+            canary: Some(Canary {
+                version: "8".into(),
+                weight: 0.07,
+                code_sha256: some("hash of 8"),
+            }),
             ..function
         }),
         event_source_mappings: event_source_mappings.map(|mappings| {
@@ -96,12 +104,18 @@ fn troubled() -> Status {
             };
             mappings.into_iter().map(broken).collect()
         }),
-        metrics: metrics.map(|metrics| Metrics { errors: series(&[0.0, 0.0, 2.0, 1.0]), streambot: None, ..metrics }),
+        metrics: metrics.map(|metrics| Metrics {
+            errors: series(&[0.0, 0.0, 2.0, 1.0]),
+            streambot: None,
+            ..metrics
+        }),
         alarms: Part::Known(vec![
             Alarm {
                 name: "quakes-production-ErrorAlarm-1".into(),
                 state: "ALARM".into(),
-                reason: some("Threshold Crossed: 1 datapoint [2.0] was greater than the threshold (0.0)."),
+                reason: some(
+                    "Threshold Crossed: 1 datapoint [2.0] was greater than the threshold (0.0).",
+                ),
                 since: Some(time("2026-11-24T16:58:00Z")),
             },
             Alarm {
@@ -159,7 +173,11 @@ fn what_is_not_there_and_what_may_not_be_read_is_told_in_its_place() {
 fn colors_are_there_only_where_they_are_asked_for() {
     let (plain, colored) = (troubled().text(false), troubled().text(true));
     assert!(!plain.contains('\u{1b}'));
-    for part in ["\u{1b}[31mALARM\u{1b}[0m", "\u{1b}[33mINSUFFICIENT_DATA\u{1b}[0m", "\u{1b}[31mFailed\u{1b}[0m"] {
+    for part in [
+        "\u{1b}[31mALARM\u{1b}[0m",
+        "\u{1b}[33mINSUFFICIENT_DATA\u{1b}[0m",
+        "\u{1b}[31mFailed\u{1b}[0m",
+    ] {
         assert!(colored.contains(part), "{part} in {colored}");
     }
     assert!(healthy().text(true).contains("\u{1b}[32mEnabled\u{1b}[0m"));

@@ -1,8 +1,11 @@
-//! What `status` answers, laid out for people. It refuses to know where an answer goes; whether colors are seen there, it is told.
+//! What `status` answers, laid out for people. It refuses to know where an answer goes; whether
+//! colors are seen there, it is told.
 
 use std::fmt::{self, Write as _};
 
-use super::answer::{Alarm, Function, Mapping, Metrics, Outcomes, Part, Stack, Status, Subscription};
+use super::answer::{
+    Alarm, Function, Mapping, Metrics, Outcomes, Part, Stack, Status, Subscription,
+};
 use super::sparkline::Series;
 use crate::function::ALIAS;
 use crate::time::Time;
@@ -18,11 +21,22 @@ impl Status {
         let mut text = format!("{} in {}, {now:.0}\n", paint.bold(&self.name), self.region);
         let parts = [
             ("stack", told(&self.stack, &paint, |stack| of_stack(stack, now, &paint))),
-            ("function", told(&self.function, &paint, |function| of_function(function, now, &paint))),
-            ("mapping", told(&self.event_source_mappings, &paint, |mappings| of_mappings(mappings, &paint))),
+            (
+                "function",
+                told(&self.function, &paint, |function| of_function(function, now, &paint)),
+            ),
+            (
+                "mapping",
+                told(&self.event_source_mappings, &paint, |mappings| of_mappings(mappings, &paint)),
+            ),
             ("last hour", told(&self.metrics, &paint, |metrics| of_metrics(metrics, &paint))),
             ("alarms", told(&self.alarms, &paint, |alarms| of_alarms(alarms, now, &paint))),
-            ("e-mail", told(&self.pending_confirmations, &paint, |pending| of_subscriptions(pending, &paint))),
+            (
+                "e-mail",
+                told(&self.pending_confirmations, &paint, |pending| {
+                    of_subscriptions(pending, &paint)
+                }),
+            ),
         ];
         for (label, lines) in parts {
             for (index, line) in lines.iter().enumerate() {
@@ -74,9 +88,12 @@ impl Paint {
     fn state(&self, state: &str) -> String {
         let upper = state.to_uppercase();
         let says = |part: &str| upper.contains(part);
-        if says("FAIL") || says("ROLLBACK") || says("DELETE") || upper == "ALARM" || says("PROBLEM") {
+        if says("FAIL") || says("ROLLBACK") || says("DELETE") || upper == "ALARM" || says("PROBLEM")
+        {
             self.bad(state)
-        } else if says("COMPLETE") || ["ACTIVE", "SUCCESSFUL", "ENABLED", "OK"].contains(&upper.as_str()) {
+        } else if says("COMPLETE")
+            || ["ACTIVE", "SUCCESSFUL", "ENABLED", "OK"].contains(&upper.as_str())
+        {
             self.good(state)
         } else {
             self.doubtful(state)
@@ -93,18 +110,23 @@ fn told<T>(part: &Part<T>, paint: &Paint, lines: impl Fn(&T) -> Vec<String>) -> 
 }
 
 fn at(time: Option<Time>, now: Time) -> String {
-    time.map_or_else(|| "at an unknown time".to_owned(), |time| format!("{time:.0} ({})", time.ago(now)))
+    time.map_or_else(
+        || "at an unknown time".to_owned(),
+        |time| format!("{time:.0} ({})", time.ago(now)),
+    )
 }
 
 fn of_stack(stack: &Stack, now: Time, paint: &Paint) -> Vec<String> {
-    let mut lines = vec![format!("{}, updated {}", paint.state(&stack.status), at(stack.updated, now))];
+    let mut lines =
+        vec![format!("{}, updated {}", paint.state(&stack.status), at(stack.updated, now))];
     lines.extend(stack.status_reason.clone());
     lines
 }
 
 fn of_function(function: &Function, now: Time, paint: &Paint) -> Vec<String> {
     let state = |state: &Option<String>| paint.state(state.as_deref().unwrap_or("unknown"));
-    let number = |number: Option<i32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+    let number =
+        |number: Option<i32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
     let Function { canary, .. } = function;
     let mut lines = vec![format!(
         "{}, last update {}, {} MB, {} s",
@@ -116,7 +138,8 @@ fn of_function(function: &Function, now: Time, paint: &Paint) -> Vec<String> {
     lines.extend(function.state_reason.clone());
     lines.extend(function.last_update_status_reason.clone());
     lines.push(match (&function.version, canary) {
-        (None, _) => paint.doubtful(&format!("no alias {ALIAS}: a deploy did not end, or it is not Streambot's")),
+        (None, _) => paint
+            .doubtful(&format!("no alias {ALIAS}: a deploy did not end, or it is not Streambot's")),
         (Some(version), None) => format!("version {version} (alias {ALIAS})"),
         (Some(version), Some(canary)) => {
             // A share of 0.07 times a hundred is 7.000000000000001.
@@ -126,9 +149,17 @@ fn of_function(function: &Function, now: Time, paint: &Paint) -> Vec<String> {
         }
     });
     let hash = |hash: &Option<String>| hash.clone().unwrap_or_default();
-    lines.push(format!("code sha-256 {}, modified {}", hash(&function.code_sha256), at(function.last_modified, now)));
+    lines.push(format!(
+        "code sha-256 {}, modified {}",
+        hash(&function.code_sha256),
+        at(function.last_modified, now)
+    ));
     if let Some(canary) = canary {
-        lines.push(format!("code sha-256 {} of version {}", hash(&canary.code_sha256), canary.version));
+        lines.push(format!(
+            "code sha-256 {} of version {}",
+            hash(&canary.code_sha256),
+            canary.version
+        ));
     }
     lines
 }
@@ -144,9 +175,13 @@ fn of_mappings(mappings: &[Mapping], paint: &Paint) -> Vec<String> {
             "No records processed" => paint.faint(result),
             _ => paint.bad(result),
         };
-        let size = mapping.batch_size.map_or_else(String::new, |size| format!(", batches of up to {size}"));
-        let invoked =
-            mapping.function_arn.split_once(":function:").map_or(mapping.function_arn.as_str(), |(_, name)| name);
+        let size = mapping
+            .batch_size
+            .map_or_else(String::new, |size| format!(", batches of up to {size}"));
+        let invoked = mapping
+            .function_arn
+            .split_once(":function:")
+            .map_or(mapping.function_arn.as_str(), |(_, name)| name);
         [
             format!("{}, last result: {result}{size}", paint.state(&mapping.state)),
             format!("{} → {invoked}", mapping.event_source_arn),
@@ -165,8 +200,11 @@ fn of_metrics(metrics: &Metrics, paint: &Paint) -> Vec<String> {
         (Some(last), Some(max)) => format!("last {last}, max {max}, {} in all", series.sum),
         _ => paint.faint("no data"),
     };
-    let errors = |series: &Series| if series.sum > 0.0 { paint.bad(&count(series)) } else { count(series) };
-    let line = |name: &str, series: &Series, numbers: String| format!("{name:<13}{}  {numbers}", series.sparkline());
+    let errors =
+        |series: &Series| if series.sum > 0.0 { paint.bad(&count(series)) } else { count(series) };
+    let line = |name: &str, series: &Series, numbers: String| {
+        format!("{name:<13}{}  {numbers}", series.sparkline())
+    };
     let mut lines = vec![
         line("iterator age", &metrics.iterator_age, age(&metrics.iterator_age)),
         line("errors", &metrics.errors, errors(&metrics.errors)),
@@ -196,9 +234,12 @@ fn of_alarms(alarms: &[Alarm], now: Time, paint: &Paint) -> Vec<String> {
     let width = alarms.iter().map(|alarm| alarm.state.len()).max().unwrap_or_default();
     let lines = |alarm: &Alarm| {
         let padding = " ".repeat(width - alarm.state.len());
-        let since = alarm.since.map_or_else(String::new, |since| format!(", since {}", at(Some(since), now)));
+        let since = alarm
+            .since
+            .map_or_else(String::new, |since| format!(", since {}", at(Some(since), now)));
         let line = format!("{}{padding}  {}{since}", paint.state(&alarm.state), alarm.name);
-        let reason = alarm.reason.clone().filter(|reason| alarm.state == "ALARM" && !reason.is_empty());
+        let reason =
+            alarm.reason.clone().filter(|reason| alarm.state == "ALARM" && !reason.is_empty());
         std::iter::once(line).chain(reason.map(|reason| format!("{:width$}  {reason}", "")))
     };
     alarms.iter().flat_map(lines).collect()
@@ -210,7 +251,10 @@ fn of_subscriptions(pending: &[Subscription], paint: &Paint) -> Vec<String> {
     }
     let line = |Subscription { endpoint, topic_arn, .. }: &Subscription| {
         let name = topic_arn.rsplit(':').next().unwrap_or_default();
-        format!("{} {endpoint} has not confirmed that it wants what is sent to {name}", paint.doubtful("pending:"))
+        format!(
+            "{} {endpoint} has not confirmed that it wants what is sent to {name}",
+            paint.doubtful("pending:")
+        )
     };
     pending.iter().map(line).collect()
 }

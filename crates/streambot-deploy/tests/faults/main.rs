@@ -1,4 +1,5 @@
-//! `deploy` on a bad day: calls that fail, answers that are lost, deploys that are killed, two at once, and credentials that will not do.
+//! `deploy` on a bad day: calls that fail, answers that are lost, deploys that are killed, two at
+//! once, and credentials that will not do.
 
 #[path = "../support/mod.rs"]
 mod support;

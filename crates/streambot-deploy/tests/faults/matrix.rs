@@ -1,4 +1,5 @@
-//! Every call of a deploy, and all that can go wrong with it, one after the other, each in an environment of its own.
+//! Every call of a deploy, and all that can go wrong with it, one after the other, each in an
+//! environment of its own.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,7 +23,11 @@ pub(crate) struct Scenario {
 
 pub(crate) const SCENARIOS: [Scenario; 3] = [
     Scenario { name: "first deploy", before: None, declared: Declared::First },
-    Scenario { name: "settings and code changed", before: Some(Declared::First), declared: Declared::Changed },
+    Scenario {
+        name: "settings and code changed",
+        before: Some(Declared::First),
+        declared: Declared::Changed,
+    },
     Scenario { name: "nothing changed", before: Some(Declared::First), declared: Declared::First },
 ];
 
@@ -75,11 +80,14 @@ enum Ended {
     Broken(String),
 }
 
-/// Plays every case of a scenario in these worlds, each on a thread of its own, and gives the table and what is broken.
+/// Plays every case of a scenario in these worlds, each on a thread of its own, and gives the table
+/// and what is broken.
 pub(crate) fn play(worlds: &[World], scenario: Scenario) -> Result<(String, Vec<String>)> {
-    let ends = worlds.iter().map(|world| undisturbed(world, scenario)).collect::<Result<Vec<_>>>()?;
+    let ends =
+        worlds.iter().map(|world| undisturbed(world, scenario)).collect::<Result<Vec<_>>>()?;
     let rows = &ends[0].0;
-    let cases: Vec<_> = rows.iter().flat_map(|row| COLUMNS.map(|(_, wrong)| Case { row, wrong })).collect();
+    let cases: Vec<_> =
+        rows.iter().flat_map(|row| COLUMNS.map(|(_, wrong)| Case { row, wrong })).collect();
     let (next, ended) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for (world, (_, wanted)) in worlds.iter().zip(&ends) {
@@ -111,7 +119,12 @@ pub(crate) fn play(worlds: &[World], scenario: Scenario) -> Result<(String, Vec<
 fn undisturbed(world: &World, scenario: Scenario) -> Result<(Vec<Row>, Value)> {
     let environment = begin(world, scenario, "undisturbed")?;
     environment.deploy(scenario.declared)?;
-    let calls = environment.proxy.take().into_iter().map(|call| (call.operation, call.occurrence)).collect();
+    let calls = environment
+        .proxy
+        .take()
+        .into_iter()
+        .map(|call| (call.operation, call.occurrence))
+        .collect();
     let state = environment.state()?;
     ensure!(environment.mappings()?.len() == 1, "{state:#}");
     environment.forget()?;
@@ -130,7 +143,13 @@ fn begin<'a>(world: &'a World, scenario: Scenario, name: &str) -> Result<Environ
 }
 
 impl Case<'_> {
-    fn play(&self, world: &World, scenario: Scenario, index: usize, wanted: &Value) -> Result<Ended> {
+    fn play(
+        &self,
+        world: &World,
+        scenario: Scenario,
+        index: usize,
+        wanted: &Value,
+    ) -> Result<Ended> {
         let environment = begin(world, scenario, &index.to_string())?;
         let proxy = &environment.proxy;
         let (operation, occurrence) = (self.row.0.as_str(), self.row.1);
@@ -157,14 +176,21 @@ impl Case<'_> {
             Some(output) if output.status.success() => {
                 if self.wrong == Wrong::ServerErrorForEver {
                     let said = String::from_utf8_lossy(&output.stderr);
-                    let told = said.contains("InternalFailure") || said.contains("ServiceException");
-                    ensure!(OPTIONAL.contains(&operation) && told, "done, in spite of an error:\n{said}");
+                    let told =
+                        said.contains("InternalFailure") || said.contains("ServiceException");
+                    ensure!(
+                        OPTIONAL.contains(&operation) && told,
+                        "done, in spite of an error:\n{said}"
+                    );
                 }
                 Some(succeeded(output)?)
             }
             Some(output) => {
                 let said = failed(output, 1)?;
-                ensure!(self.wrong == Wrong::ServerErrorForEver, "what goes wrong once ends the deploy:\n{said}");
+                ensure!(
+                    self.wrong == Wrong::ServerErrorForEver,
+                    "what goes wrong once ends the deploy:\n{said}"
+                );
                 None
             }
             None => None,
@@ -175,7 +201,10 @@ impl Case<'_> {
             None => environment.deploy(scenario.declared).context("the next deploy")?,
         };
         let code = environment.code()?;
-        ensure!(answer["code_sha256"] == code, "the answer names other code than {code}: {answer:#}");
+        ensure!(
+            answer["code_sha256"] == code,
+            "the answer names other code than {code}: {answer:#}"
+        );
         let state = environment.state()?;
         ensure!(state == *wanted, "{}", difference(wanted, &state, outcome.as_ref()));
         environment.forget()?;
@@ -184,7 +213,9 @@ impl Case<'_> {
 
     fn fault(&self) -> Fault {
         match self.wrong {
-            Wrong::ServerError | Wrong::ServerErrorForEver => Fault::Refuse(Refusal::server_error()),
+            Wrong::ServerError | Wrong::ServerErrorForEver => {
+                Fault::Refuse(Refusal::server_error())
+            }
             Wrong::Throttled => Fault::Refuse(Refusal::throttled()),
             Wrong::ResetBefore => Fault::ResetBefore,
             Wrong::ResetAfter => Fault::ResetAfter,
@@ -198,14 +229,24 @@ impl Case<'_> {
 /// The lines that differ, and what the deploy said.
 fn difference(wanted: &Value, is: &Value, output: Option<&Output>) -> String {
     let (wanted, is) = (format!("{wanted:#}"), format!("{is:#}"));
-    let missing = wanted.lines().filter(|line| !is.lines().any(|other| other == *line)).map(|line| format!("- {line}"));
-    let added = is.lines().filter(|line| !wanted.lines().any(|other| other == *line)).map(|line| format!("+ {line}"));
+    let missing = wanted
+        .lines()
+        .filter(|line| !is.lines().any(|other| other == *line))
+        .map(|line| format!("- {line}"));
+    let added = is
+        .lines()
+        .filter(|line| !wanted.lines().any(|other| other == *line))
+        .map(|line| format!("+ {line}"));
     let said = output.map(|output| String::from_utf8_lossy(&output.stderr)).unwrap_or_default();
     let lines: Vec<_> = missing.chain(added).collect();
     format!("another end:\n{}\n{said}", lines.join("\n"))
 }
 
-fn table<'a>(scenario: Scenario, rows: &[Row], mut ended: impl Iterator<Item = &'a Ended>) -> String {
+fn table<'a>(
+    scenario: Scenario,
+    rows: &[Row],
+    mut ended: impl Iterator<Item = &'a Ended>,
+) -> String {
     let mut table = format!("\n| {} |", scenario.name);
     for (column, _) in COLUMNS {
         let _ = write!(table, " {column} |");

@@ -1,4 +1,5 @@
-//! What happens meanwhile: another deploy, Lambda's own time, a kill or a full disk while files are written.
+//! What happens meanwhile: another deploy, Lambda's own time, a kill or a full disk while files are
+//! written.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -67,7 +68,11 @@ fn a_rollback_during_a_deploy_is_not_undone() -> Result<()> {
     ensure!(rolled_back.status.success(), "{}", String::from_utf8_lossy(&rolled_back.stderr));
     environment.proxy.release();
     let said = failed(&slow.wait_with_output()?, 1)?;
-    assert!(said.contains("someone else changed") && said.contains("alias `current` was changed meanwhile"), "{said}");
+    assert!(
+        said.contains("someone else changed")
+            && said.contains("alias `current` was changed meanwhile"),
+        "{said}"
+    );
     assert_eq!(environment.state()?["aliases"]["Aliases"][0]["FunctionVersion"], "1");
     Ok(())
 }
@@ -91,7 +96,8 @@ fn two_first_deploys_at_once_leave_one_function_with_one_mapping() -> Result<()>
     Ok(())
 }
 
-/// A mapping is only ever replaced where that is asked for; between its end and the next one's beginning there is none.
+/// A mapping is only ever replaced where that is asked for; between its end and the next one's
+/// beginning there is none.
 #[test]
 fn a_replacement_that_is_interrupted_is_finished_by_the_next_deploy() -> Result<()> {
     let interruptions = [
@@ -104,8 +110,10 @@ fn a_replacement_that_is_interrupted_is_finished_by_the_next_deploy() -> Result<
     for (index, (operation, fault)) in interruptions.into_iter().enumerate() {
         let environment = WORLD.environment(&format!("replaced-{index}"))?;
         environment.deploy(Declared::First)?;
-        let (stream, role) =
-            (environment.mappings()?[0]["EventSourceArn"].take(), environment.state()?["function"]["Role"].take());
+        let (stream, role) = (
+            environment.mappings()?[0]["EventSourceArn"].take(),
+            environment.state()?["function"]["Role"].take(),
+        );
         let consumer = format!("{}/consumer/fanned:1", stream.as_str().context("an ARN")?);
         environment.tell(&json!({
             "StreambotStack": { "Value": { "Ref": "AWS::StackName" } },
@@ -125,7 +133,11 @@ fn a_replacement_that_is_interrupted_is_finished_by_the_next_deploy() -> Result<
             child.wait()?;
         } else {
             let output = replacement.output()?;
-            ensure!(output.status.success(), "{operation}:\n{}", String::from_utf8_lossy(&output.stderr));
+            ensure!(
+                output.status.success(),
+                "{operation}:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         environment.proxy.heal();
         environment.deploy(Declared::First)?;
@@ -143,7 +155,8 @@ fn a_deploy_waits_for_what_takes_lambda_its_time() -> Result<()> {
     environment.proxy.settle_after(1);
     environment.deploy(Declared::First)?;
     environment.deploy(Declared::Changed)?;
-    let refused = environment.proxy.take().into_iter().filter(|call| call.write && call.status >= Some(400));
+    let refused =
+        environment.proxy.take().into_iter().filter(|call| call.write && call.status >= Some(400));
     let refused: Vec<Call> = refused.collect();
     assert!(refused.is_empty(), "{refused:#?}");
     // A run that finds changes of an interrupted one under way waits for them.
@@ -160,7 +173,8 @@ fn a_deploy_waits_for_what_takes_lambda_its_time() -> Result<()> {
     Ok(())
 }
 
-/// A package of its own with a file that its bundle includes, and an environment whose values its `.env` holds.
+/// A package of its own with a file that its bundle includes, and an environment whose values its
+/// `.env` holds.
 struct Package {
     service: Service,
 }
@@ -170,7 +184,8 @@ impl Package {
         let service = Service::new(name, &WORLD.moto)?;
         service.settings("include = [\"payload\"]")?;
         let outputs = json!({ "StreambotStack": { "Value": STREAMBOT } });
-        let template = json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
+        let template =
+            json!({ "Resources": { "Topic": { "Type": "AWS::SNS::Topic" } }, "Outputs": outputs });
         WORLD.stack(&format!("{name}-disk"), &template.to_string())?;
         Ok(Self { service })
     }
@@ -189,7 +204,8 @@ impl Package {
     }
 }
 
-/// What the package's `.env` and bundle are made of; nothing where one of them is not there. A half-written one is an error.
+/// What the package's `.env` and bundle are made of; nothing where one of them is not there. A
+/// half-written one is an error.
 fn whole(folder: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
     let (text, zip) = (folder.join(".env"), folder.join("build/bundle.zip"));
     if !text.exists() || !zip.exists() {
@@ -197,7 +213,8 @@ fn whole(folder: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
     }
     let (text, files) = (std::fs::read(text)?, unzip(&zip)?);
     ensure!(dotenv(&text)?.len() > 2, "{}", String::from_utf8_lossy(&text));
-    let (_, _, packed) = files.into_iter().find(|(name, _, _)| name == "payload").context("the payload")?;
+    let (_, _, packed) =
+        files.into_iter().find(|(name, _, _)| name == "payload").context("the payload")?;
     Ok(Some((text, packed)))
 }
 
@@ -250,12 +267,16 @@ fn a_full_disk_is_told_and_leaves_the_old_files() -> Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let before = whole(&package.folder())?;
     std::fs::write(package.path("payload"), "new")?;
-    // A limit on the size of files stands for the disk; its signal is ignored, so that writing fails.
+    // A limit on the size of files stands for the disk; its signal is ignored, so that writing
+    // fails.
     let bundle = package.bundle();
     let mut limited = Command::new("sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"]).arg(bundle.get_program());
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "sh"])
+        .arg(bundle.get_program());
     limited.args(bundle.get_args()).current_dir(package.folder()).env_clear();
-    limited.envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("AWS_")));
+    limited
+        .envs(std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with("AWS_")));
     limited.envs(bundle.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = limited.output()?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -12,10 +12,15 @@ use crate::support::world::{Declared, failed};
 fn expired_credentials_are_told_with_what_to_do() -> Result<()> {
     let environment = WORLD.environment("expired")?;
     let message = "The security token included in the request is expired";
-    for (operation, code) in [("DescribeStacks", "ExpiredToken"), ("GetFunction", "ExpiredTokenException")] {
+    for (operation, code) in
+        [("DescribeStacks", "ExpiredToken"), ("GetFunction", "ExpiredTokenException")]
+    {
         environment.proxy.for_ever(operation, 1, Fault::Refuse(Refusal::new(403, code, message)));
         let said = environment.fails(Declared::First, 1)?;
-        assert!(said.contains(message) && said.contains("next: renew the AWS credentials"), "{said}");
+        assert!(
+            said.contains(message) && said.contains("next: renew the AWS credentials"),
+            "{said}"
+        );
         environment.proxy.heal();
     }
     assert!(environment.proxy.writes().is_empty());
@@ -52,7 +57,8 @@ fn whichever_action_is_denied_is_named_and_the_deploy_goes_on_once_it_is_allowed
         ("CreateEventSourceMapping", "lambda:CreateEventSourceMapping"),
     ];
     for (operation, action) in denials {
-        let code = if action.starts_with("lambda") { "AccessDeniedException" } else { "AccessDenied" };
+        let code =
+            if action.starts_with("lambda") { "AccessDeniedException" } else { "AccessDenied" };
         let message = format!(
             "User: arn:aws:iam::123456789012:user/deployer is not authorized to perform: {action} because no \
              identity-based policy allows the {action} action"
@@ -97,7 +103,10 @@ fn what_a_role_may_not_do_is_told_before_anything_is_changed() -> Result<()> {
     let environment = WORLD.environment("rightless")?;
     environment.proxy.deny("kinesis:GetRecords");
     let said = environment.fails(Declared::First, 1)?;
-    assert!(said.contains("may not do what its function needs: kinesis:GetRecords on arn:aws:kinesis:"), "{said}");
+    assert!(
+        said.contains("may not do what its function needs: kinesis:GetRecords on arn:aws:kinesis:"),
+        "{said}"
+    );
     assert!(environment.proxy.writes().is_empty());
     Ok(())
 }

@@ -17,7 +17,8 @@ use super::{REGION, Server, Service, streambot_deploy};
 /// How long anything that a test waits for may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A service in the environment `staging`, whose stack names a stack of Streambot's template, as 1.0's users have it.
+/// A service in the environment `staging`, whose stack names a stack of Streambot's template, as
+/// 1.0's users have it.
 pub struct Deployed {
     pub service: Service,
     /// Where the service finds AWS.
@@ -68,8 +69,9 @@ impl Deployed {
     }
 
     async fn stack(&self, name: &str, template: String, parameters: &[(&str, &str)]) -> Result<()> {
-        let parameter =
-            |(key, value): &(&str, &str)| Parameter::builder().parameter_key(*key).parameter_value(*value).build();
+        let parameter = |(key, value): &(&str, &str)| {
+            Parameter::builder().parameter_key(*key).parameter_value(*value).build()
+        };
         aws_sdk_cloudformation::Client::new(&self.config)
             .create_stack()
             .stack_name(name)
@@ -84,16 +86,27 @@ impl Deployed {
     /// What a verb prints as text.
     pub fn text(&self, arguments: &[&str]) -> Result<String> {
         let output = self.service.command(arguments).output()?;
-        ensure!(output.status.success(), "{arguments:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{arguments:?} failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Starts a verb that goes on until it is interrupted.
     pub fn start(&self, arguments: &[&str]) -> Result<Running> {
-        let mut child = self.service.command(arguments).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let mut child = self
+            .service
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
         let stdout = BufReader::new(child.stdout.take().context("standard output is piped")?);
         let (send, lines) = mpsc::channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
         Ok(Running { child, lines })
     }
 }

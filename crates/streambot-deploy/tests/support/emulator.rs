@@ -1,4 +1,5 @@
-//! AWS's own runtime interface emulator around a bootstrap: what Lambda does to a function, short of the network.
+//! AWS's own runtime interface emulator around a bootstrap: what Lambda does to a function, short
+//! of the network.
 
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
@@ -20,7 +21,8 @@ pub fn example_executable() -> Result<PathBuf> {
         .output()?;
     let messages = String::from_utf8(output.stdout)?;
     let executables = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut executables = executables.filter_map(|message| message["executable"].as_str().map(Into::into));
+    let mut executables =
+        executables.filter_map(|message| message["executable"].as_str().map(Into::into));
     executables.next().context("cargo names the executable")
 }
 
@@ -33,14 +35,16 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts the emulator around `bootstrap`, whose bundle is unpacked in `task_root`, with these variables.
+    /// Starts the emulator around `bootstrap`, whose bundle is unpacked in `task_root`, with these
+    /// variables.
     pub fn start<K: AsRef<OsStr>, V: AsRef<OsStr>>(
         bootstrap: &Path,
         task_root: &Path,
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self> {
         let (address, runtime_api) = (free_address()?, free_address()?);
-        let output = std::env::temp_dir().join(format!("streambot-test-emulator-{}.log", address.port()));
+        let output =
+            std::env::temp_dir().join(format!("streambot-test-emulator-{}.log", address.port()));
         let file = std::fs::File::create(&output)?;
         let mut command = keeper(&tool("rie/aws-lambda-rie")?);
         command
@@ -64,7 +68,8 @@ impl Emulator {
     /// Invokes the function, and gives what it answers: its response, or its error.
     pub fn invoke(&self, event: &str) -> Result<Value> {
         let answer = self.post("/2015-03-31/functions/function/invocations", event)?;
-        serde_json::from_str(&answer).with_context(|| format!("the answer is no JSON: {answer}\n{}", self.printed()))
+        serde_json::from_str(&answer)
+            .with_context(|| format!("the answer is no JSON: {answer}\n{}", self.printed()))
     }
 
     fn post(&self, path: &str, body: &str) -> Result<String> {
@@ -105,7 +110,10 @@ impl Emulator {
         let lines = printed.lines().filter(|line| line.contains("\"_aws\""));
         let mut invocations: Vec<Value> = Vec::new();
         for line in lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-            match invocations.iter_mut().find(|invocation| invocation["requestId"] == line["requestId"]) {
+            match invocations
+                .iter_mut()
+                .find(|invocation| invocation["requestId"] == line["requestId"])
+            {
                 Some(invocation) => merge(invocation, line),
                 None => invocations.push(line),
             }
@@ -117,7 +125,9 @@ impl Emulator {
 /// Adds the values and the directives of a metric line to those of another.
 fn merge(invocation: &mut Value, mut line: Value) {
     let directives = line["_aws"]["CloudWatchMetrics"].take();
-    if let (Some(all), Value::Array(further)) = (invocation["_aws"]["CloudWatchMetrics"].as_array_mut(), directives) {
+    if let (Some(all), Value::Array(further)) =
+        (invocation["_aws"]["CloudWatchMetrics"].as_array_mut(), directives)
+    {
         all.extend(further);
     }
     if let (Some(invocation), Value::Object(line)) = (invocation.as_object_mut(), line) {

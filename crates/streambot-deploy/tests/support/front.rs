@@ -1,5 +1,5 @@
-//! An HTTP server before moto, which cannot invoke a function: invocations go to a function under AWS's runtime interface emulator, and
-//! all else to moto as it is.
+//! An HTTP server before moto, which cannot invoke a function: invocations go to a function under
+//! AWS's runtime interface emulator, and all else to moto as it is.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -37,7 +37,8 @@ impl Front {
         format!("http://{}", self.address)
     }
 
-    /// The calls to Lambda since the last time this was asked that may change something, such as `PUT functions/x/code`.
+    /// The calls to Lambda since the last time this was asked that may change something, such as
+    /// `PUT functions/x/code`.
     pub fn writes(&self) -> Vec<String> {
         let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         let write = |call: &String| {
@@ -50,7 +51,12 @@ impl Front {
 }
 
 /// Answers one request and closes the connection.
-fn serve(client: TcpStream, moto: SocketAddr, function: Option<&Emulator>, seen: &Mutex<Vec<String>>) -> Result<()> {
+fn serve(
+    client: TcpStream,
+    moto: SocketAddr,
+    function: Option<&Emulator>,
+    seen: &Mutex<Vec<String>>,
+) -> Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut client = client;
     let mut head = Vec::new();
@@ -88,10 +94,12 @@ fn serve(client: TcpStream, moto: SocketAddr, function: Option<&Emulator>, seen:
     }
 }
 
-/// What Lambda's API makes of the function's answer: an error is told by a header, which the emulator has none for.
+/// What Lambda's API makes of the function's answer: an error is told by a header, which the
+/// emulator has none for.
 fn invoke(client: &mut TcpStream, function: &Emulator, event: &[u8]) -> Result<()> {
     let answer = function.invoke(&String::from_utf8_lossy(event))?;
-    let error = if answer["errorType"].is_string() { "X-Amz-Function-Error: Unhandled\r\n" } else { "" };
+    let error =
+        if answer["errorType"].is_string() { "X-Amz-Function-Error: Unhandled\r\n" } else { "" };
     let body = answer.to_string();
     let length = body.len();
     write!(

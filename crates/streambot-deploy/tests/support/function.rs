@@ -1,8 +1,12 @@
-//! Runs `streambot-deploy local` with functions written in Python, each a process of its own that speaks the Lambda Runtime
-//! API, and reads what they were sent.
+//! Runs `streambot-deploy local` with functions written in Python, each a process of its own that
+//! speaks the Lambda Runtime API, and reads what they were sent.
 
 #![allow(clippy::unwrap_used)]
-#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own, and uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a crate of its own, and uses its part"
+)]
 
 use std::fs;
 use std::io::Write as _;
@@ -14,7 +18,8 @@ use rustix::process::{Pid, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// What every function begins with: a client of the Runtime API that keeps a log of what it was sent, over all processes.
+/// What every function begins with: a client of the Runtime API that keeps a log of what it was
+/// sent, over all processes.
 pub const PRELUDE: &str = r#"#!/usr/bin/env python3
 import base64, http.client, json, os, sys, time
 
@@ -87,7 +92,8 @@ pub struct Ended {
 }
 
 impl Local {
-    /// A function whose Python source defines `handle(event, number)`: `number` counts invocations over all processes, from 1.
+    /// A function whose Python source defines `handle(event, number)`: `number` counts invocations
+    /// over all processes, from 1.
     pub fn function(source: &str) -> Local {
         Local::script(&format!("{PRELUDE}\n{source}\n{LOOP}"))
     }
@@ -99,8 +105,14 @@ impl Local {
         fs::write(&bootstrap, content).unwrap();
         fs::set_permissions(&bootstrap, fs::Permissions::from_mode(0o755)).unwrap();
         let log = format!("LOG={}", folder.path().join("log").display());
-        let arguments = ["local", "--bootstrap", "bootstrap", "--env", &log, "--retry-delay", "0.01"];
-        Local { arguments: arguments.map(str::to_owned).to_vec(), folder, environment: Vec::new(), stdin: None }
+        let arguments =
+            ["local", "--bootstrap", "bootstrap", "--env", &log, "--retry-delay", "0.01"];
+        Local {
+            arguments: arguments.map(str::to_owned).to_vec(),
+            folder,
+            environment: Vec::new(),
+            stdin: None,
+        }
     }
 
     pub fn records(self, records: &[&str]) -> Local {
@@ -172,7 +184,8 @@ impl Local {
     /// Runs to the end of the records, and reads the summary.
     pub fn summary(self) -> (Value, Ended) {
         let ended = self.with(&["--output", "json"]).run();
-        let summary = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
+        let summary = serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
         (summary, ended)
     }
 }

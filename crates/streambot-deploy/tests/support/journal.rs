@@ -61,7 +61,15 @@ impl Runs {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = streambot_deploy();
         command
-            .args(["local", "--bootstrap", "bootstrap", "--journal", "journal.ndjson", "--output", "json"])
+            .args([
+                "local",
+                "--bootstrap",
+                "bootstrap",
+                "--journal",
+                "journal.ndjson",
+                "--output",
+                "json",
+            ])
             .args(["--retry-delay", "0.01"])
             .args(arguments)
             .current_dir(self.folder.path())
@@ -107,7 +115,10 @@ impl Running<'_> {
             }
             let ended = self.child.as_mut().context("it runs")?.try_wait()?;
             let said = fs::read_to_string(self.runs.path("stderr"))?;
-            ensure!(ended.is_none() && Instant::now() < deadline, "waited in vain until {wanted} ({ended:?}):\n{said}");
+            ensure!(
+                ended.is_none() && Instant::now() < deadline,
+                "waited in vain until {wanted} ({ended:?}):\n{said}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -144,20 +155,29 @@ impl Journal {
         let text = fs::read_to_string(path)?;
         // The last line may be being written.
         let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        let events = lines.map(|line| Ok(serde_json::from_str(line)?)).collect::<Result<Vec<Value>>>()?;
+        let events =
+            lines.map(|line| Ok(serde_json::from_str(line)?)).collect::<Result<Vec<Value>>>()?;
         let (mut sent, mut seen, mut done) = (HashMap::new(), HashSet::new(), Vec::new());
         for event in &events {
             let request_id = event["request_id"].as_str().unwrap_or_default();
             match event["event"].as_str() {
                 Some("invoke") => {
-                    let numbers = event["sequence_numbers"].as_array().context("an invocation has records")?;
-                    sent.insert(request_id, numbers.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+                    let numbers = event["sequence_numbers"]
+                        .as_array()
+                        .context("an invocation has records")?;
+                    sent.insert(
+                        request_id,
+                        numbers.iter().filter_map(Value::as_str).collect::<Vec<_>>(),
+                    );
                 }
                 Some("outcome") => {
-                    let numbers = sent.remove(request_id).context("an outcome has an invocation")?;
+                    let numbers =
+                        sent.remove(request_id).context("an outcome has an invocation")?;
                     let checkpoint = event["checkpoint"].as_str();
-                    let count =
-                        numbers.iter().position(|number| Some(*number) == checkpoint).map_or(0, |last| last + 1);
+                    let count = numbers
+                        .iter()
+                        .position(|number| Some(*number) == checkpoint)
+                        .map_or(0, |last| last + 1);
                     done.extend(numbers.into_iter().take(count).map(str::to_owned));
                 }
                 _ => {}
@@ -169,7 +189,9 @@ impl Journal {
 
     /// The events of one kind, of one shard where one is named.
     pub fn of(&self, kind: &str, shard: Option<&str>) -> Vec<&Value> {
-        let is_wanted = |event: &&Value| event["event"] == kind && shard.is_none_or(|shard| event["shard"] == shard);
+        let is_wanted = |event: &&Value| {
+            event["event"] == kind && shard.is_none_or(|shard| event["shard"] == shard)
+        };
         self.events.iter().filter(is_wanted).collect()
     }
 }

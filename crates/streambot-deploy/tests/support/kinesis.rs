@@ -1,4 +1,5 @@
-//! A Kinesis stream in memory, whose shards split and merge, and a proxy before it that answers some reads with errors.
+//! A Kinesis stream in memory, whose shards split and merge, and a proxy before it that answers
+//! some reads with errors.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -60,8 +61,10 @@ impl Stream {
 
     async fn until_active(&self) -> Result<()> {
         for _ in 0..500 {
-            let found = self.client.describe_stream_summary().stream_name(&self.name).send().await?;
-            if found.stream_description_summary().map(|summary| summary.stream_status()) == Some(&StreamStatus::Active)
+            let found =
+                self.client.describe_stream_summary().stream_name(&self.name).send().await?;
+            if found.stream_description_summary().map(|summary| summary.stream_status())
+                == Some(&StreamStatus::Active)
             {
                 return Ok(());
             }
@@ -70,13 +73,16 @@ impl Stream {
         anyhow::bail!("{} never becomes active", self.name)
     }
 
-    /// Puts records, each with its key. They are told in the order in which a reader must see those of one key.
+    /// Puts records, each with its key. They are told in the order in which a reader must see those
+    /// of one key.
     pub async fn put(&self, records: &[(String, String)]) -> Result<Vec<Put>> {
         let mut put = Vec::new();
         for block in records.chunks(500) {
             let mut request = self.client.put_records().stream_name(&self.name);
             for (key, data) in block {
-                let entry = PutRecordsRequestEntry::builder().partition_key(key).data(Blob::new(data.as_bytes()));
+                let entry = PutRecordsRequestEntry::builder()
+                    .partition_key(key)
+                    .data(Blob::new(data.as_bytes()));
                 request = request.records(entry.build()?);
             }
             let answer = request.send().await?;
@@ -160,7 +166,8 @@ fn pass_on(client: TcpStream, shared: &Shared) -> Result<()> {
     loop {
         let (head, body) = message(&mut requests)?;
         let target = head.lines().find(|line| line.to_lowercase().starts_with("x-amz-target:"));
-        let operation = target.and_then(|line| line.rsplit('.').next()).unwrap_or_default().trim().to_owned();
+        let operation =
+            target.and_then(|line| line.rsplit('.').next()).unwrap_or_default().trim().to_owned();
         let is_read = operation == "GetRecords";
         let asked = serde_json::from_slice(&body).unwrap_or_default();
         shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push((operation, asked));

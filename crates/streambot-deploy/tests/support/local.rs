@@ -1,4 +1,5 @@
-//! A run of `streambot-deploy local` in a folder of its own, with a function written in Python that speaks the Lambda Runtime API.
+//! A run of `streambot-deploy local` in a folder of its own, with a function written in Python that
+//! speaks the Lambda Runtime API.
 
 #![allow(
     dead_code,
@@ -20,7 +21,8 @@ pub mod function;
 
 use function::PRELUDE;
 
-/// What it does after its prelude: logs the data of every event, and answers what `handle(records)` returns.
+/// What it does after its prelude: logs the data of every event, and answers what `handle(records)`
+/// returns.
 const LOOP: &str = r#"
 while True:
     response, body = call("GET", "invocation/next")
@@ -128,15 +130,18 @@ impl Ended {
 
     /// How often each record was delivered.
     pub fn deliveries(&self, record: &str) -> usize {
-        let data = self.invocations.iter().flat_map(|invocation| invocation["data"].as_array().unwrap());
+        let data =
+            self.invocations.iter().flat_map(|invocation| invocation["data"].as_array().unwrap());
         data.filter(|data| *data == record).count()
     }
 }
 
 /// A program that `ci/setup` installs below the test tools.
 pub fn tool(path: &str) -> PathBuf {
-    let tools = std::env::var_os("STREAMBOT_TEST_TOOLS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-tools"), PathBuf::from);
+    let tools = std::env::var_os("STREAMBOT_TEST_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-tools"),
+        PathBuf::from,
+    );
     let tool = tools.join(path);
     assert!(tool.exists(), "{} is not installed: run ci/setup first", tool.display());
     tool

@@ -1,6 +1,11 @@
-//! What the tests of the built executable share: servers that speak AWS's API, a service to deploy, and the executable itself.
+//! What the tests of the built executable share: servers that speak AWS's API, a service to deploy,
+//! and the executable itself.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own, and uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file is a crate of its own, and uses its part"
+)]
 
 pub mod deployed;
 pub mod emulator;
@@ -24,7 +29,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 /// The account that moto and LocalStack act for, and the region of every test that names no other.
 pub const REGION: &str = "us-east-1";
 
-/// What the shell does that holds a server: it ends the server once the test process has gone, however that ended.
+/// What the shell does that holds a server: it ends the server once the test process has gone,
+/// however that ended.
 const KEEPER: &str = r#"
 "$@" & server=$!
 cat >/dev/null
@@ -50,7 +56,8 @@ impl Server {
         Self::start(command, address, "/moto-api/", Duration::from_secs(60))
     }
 
-    /// Starts LocalStack, which nests stacks, with its files in `folder`, and waits until it answers.
+    /// Starts LocalStack, which nests stacks, with its files in `folder`, and waits until it
+    /// answers.
     pub fn localstack(folder: &Path) -> Result<Self> {
         let address = free_address()?;
         let mut command = keeper(&tool("python/localstack/bin/python")?);
@@ -67,9 +74,18 @@ impl Server {
         Self::start(command, address, "/_localstack/health", Duration::from_secs(180))
     }
 
-    fn start(mut command: Command, address: SocketAddr, path: &str, patience: Duration) -> Result<Self> {
+    fn start(
+        mut command: Command,
+        address: SocketAddr,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Self> {
         let log = tempfile::tempfile()?;
-        let keeper = command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log.try_clone()?).spawn()?;
+        let keeper = command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log.try_clone()?)
+            .spawn()?;
         let mut server = Self { keeper, address, log };
         let deadline = Instant::now() + patience;
         while !answers(address, path) {
@@ -92,7 +108,8 @@ impl Server {
 
     /// What an SDK client needs to speak to it.
     pub async fn config(&self, region: &str) -> SdkConfig {
-        let credentials = aws_sdk_lambda::config::Credentials::new("test", "test", None, None, "test");
+        let credentials =
+            aws_sdk_lambda::config::Credentials::new("test", "test", None, None, "test");
         aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .endpoint_url(self.url())
@@ -149,7 +166,8 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Cargo, as from a shell: without what it tells a test of the test's own package, which build scripts may look at.
+/// Cargo, as from a shell: without what it tells a test of the test's own package, which build
+/// scripts may look at.
 pub fn cargo() -> Command {
     let mut command = Command::new(env!("CARGO"));
     let own = std::env::vars_os().filter(|(name, _)| {
@@ -230,7 +248,8 @@ impl Service {
         self.folder.path().join(path)
     }
 
-    /// `streambot-deploy` in the service's folder, speaking to the server, built without optimization.
+    /// `streambot-deploy` in the service's folder, speaking to the server, built without
+    /// optimization.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = streambot_deploy();
         command
@@ -260,7 +279,10 @@ impl Service {
     pub fn attempt(&self, arguments: &[&str]) -> Result<Output> {
         // Only what builds has a profile.
         let builds = !arguments.first().is_some_and(|verb| {
-            matches!(*verb, "rollback" | "pause" | "resume" | "replay" | "destroy" | "status" | "logs")
+            matches!(
+                *verb,
+                "rollback" | "pause" | "resume" | "replay" | "destroy" | "status" | "logs"
+            )
         });
         let profile: &[&str] = if builds { &["--profile", "dev"] } else { &[] };
         Ok(self.command(arguments).args(profile).args(["--output", "json"]).output()?)
@@ -270,7 +292,11 @@ impl Service {
     pub fn fails(&self, arguments: &[&str], exit_code: i32) -> Result<String> {
         let output = self.attempt(arguments)?;
         let said = String::from_utf8(output.stderr)?;
-        ensure!(output.status.code() == Some(exit_code), "{:?}, not {exit_code}:\n{said}", output.status.code());
+        ensure!(
+            output.status.code() == Some(exit_code),
+            "{:?}, not {exit_code}:\n{said}",
+            output.status.code()
+        );
         ensure!(output.stdout.is_empty(), "a failure has no result");
         Ok(said)
     }
@@ -284,7 +310,11 @@ pub fn unzip(path: &Path) -> Result<Vec<(String, u32, Vec<u8>)>> {
         let mut file = archive.by_index(index)?;
         let mut contents = Vec::new();
         file.read_to_end(&mut contents)?;
-        files.push((file.name()?.into_owned(), file.unix_mode().unwrap_or_default() & 0o777, contents));
+        files.push((
+            file.name()?.into_owned(),
+            file.unix_mode().unwrap_or_default() & 0o777,
+            contents,
+        ));
     }
     Ok(files)
 }

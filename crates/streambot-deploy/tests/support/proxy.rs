@@ -1,5 +1,5 @@
-//! A proxy in front of a server that speaks AWS's API: it notes every call, brings about the faults that are asked of it, and answers as
-//! AWS does where moto is known not to.
+//! A proxy in front of a server that speaks AWS's API: it notes every call, brings about the faults
+//! that are asked of it, and answers as AWS does where moto is known not to.
 
 mod call;
 mod cloudwatch;
@@ -30,7 +30,8 @@ use lambda::{Corrections, Prepared};
 
 /// All proxies of a test process run on one thread.
 static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let handle = runtime.handle().clone();
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
     handle
@@ -53,7 +54,8 @@ pub enum Fault {
     HoldAfter,
     /// The answer comes with the second text in place of each of the first.
     Reword(String, String),
-    /// The answer comes and the test is told; every call after it waits for ever, and the server is not asked.
+    /// The answer comes and the test is told; every call after it waits for ever, and the server is
+    /// not asked.
     Freeze,
 }
 
@@ -77,7 +79,8 @@ pub struct Proxy {
 struct Shared {
     target: SocketAddr,
     state: Mutex<State>,
-    /// Calls to Lambda pass one by one, so that what is checked before a call still holds when the server gets it.
+    /// Calls to Lambda pass one by one, so that what is checked before a call still holds when the
+    /// server gets it.
     corrections: tokio::sync::Mutex<Corrections>,
     /// How often held calls were released.
     released: watch::Sender<usize>,
@@ -129,7 +132,8 @@ impl Proxy {
         self.shared.corrections.blocking_lock().settle_after(looks);
     }
 
-    /// Lets IAM tell that a role may not do `action`, such as `kinesis:GetRecords`; it may do all else.
+    /// Lets IAM tell that a role may not do `action`, such as `kinesis:GetRecords`; it may do all
+    /// else.
     pub fn deny(&self, action: &str) {
         self.shared.state().denied.push(action.to_owned());
     }
@@ -139,7 +143,8 @@ impl Proxy {
         self.rule(operation, occurrence, false, fault);
     }
 
-    /// Lets `fault` befall the call of `operation` with this number from now on, and every one after it.
+    /// Lets `fault` befall the call of `operation` with this number from now on, and every one
+    /// after it.
     pub fn for_ever(&self, operation: &str, occurrence: usize, fault: Fault) {
         self.rule(operation, occurrence, true, fault);
     }
@@ -158,7 +163,8 @@ impl Proxy {
         while self.told.lock().unwrap_or_else(PoisonError::into_inner).try_recv().is_ok() {}
     }
 
-    /// Waits until a call is held, or answered where that freezes the rest; false when that did not happen in time.
+    /// Waits until a call is held, or answered where that freezes the rest; false when that did not
+    /// happen in time.
     pub fn holds(&self, patience: Duration) -> bool {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience).is_ok()
     }
@@ -175,9 +181,14 @@ impl Proxy {
         std::mem::take(&mut state.calls)
     }
 
-    /// The calls to Lambda since the last time this was asked that may change something, such as `PUT functions/x/code`.
+    /// The calls to Lambda since the last time this was asked that may change something, such as
+    /// `PUT functions/x/code`.
     pub fn writes(&self) -> Vec<String> {
-        self.take().into_iter().filter(|call| call.write && call.service == "lambda").map(|call| call.request).collect()
+        self.take()
+            .into_iter()
+            .filter(|call| call.write && call.service == "lambda")
+            .map(|call| call.request)
+            .collect()
     }
 }
 
@@ -193,7 +204,8 @@ impl Shared {
     }
 }
 
-/// A call that is under way; its end is noted when this is dropped, also where the client has given up.
+/// A call that is under way; its end is noted when this is dropped, also where the client has given
+/// up.
 struct Noted<'a> {
     shared: &'a Shared,
     /// When it began, which finds it in the list even after calls before it were taken.
@@ -222,7 +234,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let service = service_fn(|request| async { answer(&shared, request).await });
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
         while connections.try_join_next().is_some() {}
     }
@@ -246,7 +260,11 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
             rule.operation == operation
                 && (rule.occurrence == occurrence || rule.for_ever && rule.occurrence < occurrence)
         };
-        (state.rules.iter().find(befalls).map(|rule| rule.fault.clone()), state.latency, state.frozen)
+        (
+            state.rules.iter().find(befalls).map(|rule| rule.fault.clone()),
+            state.latency,
+            state.frozen,
+        )
     };
     let mut noted = Noted { shared, began: number, status: None };
     if frozen {
@@ -257,10 +275,13 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
         Some(Fault::Refuse(refusal)) => {
             noted.status = Some(refusal.status);
             let answer = refusal.answer(protocol)?;
-            let answer = if cloudwatch::is_rpc(&request) { cloudwatch::answer(answer)? } else { answer };
+            let answer =
+                if cloudwatch::is_rpc(&request) { cloudwatch::answer(answer)? } else { answer };
             return Ok(answer.map(Full::new));
         }
-        Some(Fault::ResetBefore) => anyhow::bail!("the connection is reset before the server is asked"),
+        Some(Fault::ResetBefore) => {
+            anyhow::bail!("the connection is reset before the server is asked")
+        }
         Some(Fault::HoldBefore) => {
             let mut released = shared.released.subscribe();
             let _ = shared.tell.send(());
@@ -279,10 +300,13 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     match fault {
         Some(Fault::Reword(from, to)) => {
             noted.status = Some(answer.status().as_u16());
-            let reworded = |body: Bytes| String::from_utf8_lossy(&body).replace(&from, &to).into_bytes();
+            let reworded =
+                |body: Bytes| String::from_utf8_lossy(&body).replace(&from, &to).into_bytes();
             return Ok(answer.map(|body| Full::new(reworded(body).into())));
         }
-        Some(Fault::ResetAfter) => anyhow::bail!("the connection is reset after the server was asked"),
+        Some(Fault::ResetAfter) => {
+            anyhow::bail!("the connection is reset after the server was asked")
+        }
         Some(Fault::Silence) => never().await,
         Some(Fault::HoldAfter) => {
             let _ = shared.tell.send(());
@@ -304,10 +328,16 @@ async fn never() {
 }
 
 /// Asks Lambda, with what moto does differently put right.
-async fn corrected(shared: &Shared, operation: &str, request: Request<Bytes>) -> Result<Response<Bytes>> {
+async fn corrected(
+    shared: &Shared,
+    operation: &str,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>> {
     let mut corrections = shared.corrections.lock().await;
     let existing = match operation {
-        "CreateEventSourceMapping" => ask(shared.target, lambda::all_mappings(&request)?).await?.into_body(),
+        "CreateEventSourceMapping" => {
+            ask(shared.target, lambda::all_mappings(&request)?).await?.into_body()
+        }
         _ => Bytes::new(),
     };
     match corrections.prepare(operation, request, &existing)? {
@@ -322,9 +352,11 @@ async fn corrected(shared: &Shared, operation: &str, request: Request<Bytes>) ->
 /// Passes a request on to the server, on a connection of its own.
 async fn ask(target: SocketAddr, request: Request<Bytes>) -> Result<Response<Bytes>> {
     let stream = TcpStream::connect(target).await?;
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut client, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let answer = client.send_request(request.map(Full::new)).await.context("the server does not answer")?;
+    let answer =
+        client.send_request(request.map(Full::new)).await.context("the server does not answer")?;
     let (mut parts, body) = answer.into_parts();
     let body = body.collect().await?.to_bytes();
     connection.abort();

@@ -1,4 +1,5 @@
-//! Where deploys happen: one moto, one Streambot stack, one package whose environments have a stack each, and three bundles of it.
+//! Where deploys happen: one moto, one Streambot stack, one package whose environments have a stack
+//! each, and three bundles of it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -123,7 +124,16 @@ impl Environment<'_> {
     /// `streambot-deploy` with the patience of a test.
     pub fn command(&self, declared: Declared) -> Command {
         let mut command = self.patient_command(declared);
-        command.args(["--call-timeout", "1", "--call-attempts", "3", "--back-off", "0", "--wait-timeout", "10"]);
+        command.args([
+            "--call-timeout",
+            "1",
+            "--call-attempts",
+            "3",
+            "--back-off",
+            "0",
+            "--wait-timeout",
+            "10",
+        ]);
         command
     }
 
@@ -164,7 +174,8 @@ impl Environment<'_> {
         failed(&self.attempt(declared)?, exit_code)
     }
 
-    /// Starts a deploy, and gives it once the proxy holds one of its calls; one that ended before is an error.
+    /// Starts a deploy, and gives it once the proxy holds one of its calls; one that ended before
+    /// is an error.
     pub fn held(&self, declared: Declared) -> Result<Child> {
         self.held_of(self.command(declared))
     }
@@ -181,7 +192,8 @@ impl Environment<'_> {
         Ok(child)
     }
 
-    /// All that is deployed, without what differs between one environment and another and between one time and another.
+    /// All that is deployed, without what differs between one environment and another and between
+    /// one time and another.
     pub fn state(&self) -> Result<Value> {
         let function = self.function();
         let mut state = json!({
@@ -193,7 +205,9 @@ impl Environment<'_> {
         strip(&mut state);
         let mut text = state.to_string().replace(&function, "the-function");
         for version in state["versions"]["Versions"].as_array().into_iter().flatten().skip(1) {
-            let (Some(number), Some(hash)) = (version["Version"].as_str(), version["CodeSha256"].as_str()) else {
+            let (Some(number), Some(hash)) =
+                (version["Version"].as_str(), version["CodeSha256"].as_str())
+            else {
                 continue;
             };
             text = text.replace(hash, &format!("the code of version {number}"));
@@ -203,16 +217,21 @@ impl Environment<'_> {
 
     /// The hash of the code that the alias names.
     pub fn code(&self) -> Result<Value> {
-        Ok(self.get(&format!("functions/{}?Qualifier=current", self.function()))?["Configuration"]["CodeSha256"].take())
+        Ok(self.get(&format!("functions/{}?Qualifier=current", self.function()))?["Configuration"]
+            ["CodeSha256"]
+            .take())
     }
 
     /// The function's mappings, by whichever name of it.
     pub fn mappings(&self) -> Result<Vec<Value>> {
         let mut list = self.get("event-source-mappings/")?;
-        let Value::Array(mut mappings) = list["EventSourceMappings"].take() else { bail!("no mappings: {list}") };
+        let Value::Array(mut mappings) = list["EventSourceMappings"].take() else {
+            bail!("no mappings: {list}")
+        };
         let function = self.function();
         mappings.retain(|mapping| {
-            mapping["FunctionArn"].as_str().and_then(|arn| arn.split(':').nth(6)) == Some(function.as_str())
+            mapping["FunctionArn"].as_str().and_then(|arn| arn.split(':').nth(6))
+                == Some(function.as_str())
         });
         Ok(mappings)
     }
@@ -226,7 +245,8 @@ impl Environment<'_> {
         let url = self.proxy.url();
         let address = url.strip_prefix("http://").context("an address")?;
         let mut stream = TcpStream::connect(address)?;
-        let signature = format!("AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/lambda/aws4_request");
+        let signature =
+            format!("AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/lambda/aws4_request");
         write!(
             stream,
             "{method} /2015-03-31/{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {signature}\r\nConnection: close\r\n\r\n"
@@ -257,11 +277,19 @@ pub fn succeeded(output: &Output) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// What is said by a run that failed with this exit code: what was done, why it failed, and what to do next.
+/// What is said by a run that failed with this exit code: what was done, why it failed, and what to
+/// do next.
 pub fn failed(output: &Output, exit_code: i32) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.code() == Some(exit_code), "{:?}, not {exit_code}:\n{said}", output.status.code());
-    ensure!(said.contains("error: ") && said.contains("\n  next: "), "an error has a next step:\n{said}");
+    ensure!(
+        output.status.code() == Some(exit_code),
+        "{:?}, not {exit_code}:\n{said}",
+        output.status.code()
+    );
+    ensure!(
+        said.contains("error: ") && said.contains("\n  next: "),
+        "an error has a next step:\n{said}"
+    );
     ensure!(output.stdout.is_empty(), "a failure has no result");
     Ok(said)
 }
@@ -270,7 +298,9 @@ pub fn failed(output: &Output, exit_code: i32) -> Result<String> {
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for differs in ["RevisionId", "LastModified", "UUID", "EventSourceMappingArn", "CodeSize"] {
+            for differs in
+                ["RevisionId", "LastModified", "UUID", "EventSourceMappingArn", "CodeSize"]
+            {
                 fields.remove(differs);
             }
             fields.values_mut().for_each(strip);

@@ -1,5 +1,5 @@
-//! Which resources and outputs there are, and what they are wired to, decided from the settings. It knows no property of
-//! any resource.
+//! Which resources and outputs there are, and what they are wired to, decided from the settings. It
+//! knows no property of any resource.
 
 use super::Streambot;
 use crate::alarms;
@@ -39,7 +39,8 @@ impl<'a> Parts<'a> {
             consumer: settings.enhanced_fan_out.is(&true, name("HasConsumer")),
             bucket: destination.is(&FailureDestination::S3, name("FailuresToS3")),
             queue: destination.is(&FailureDestination::Sqs, name("FailuresToSqs")),
-            failure_destination: destination.is_not(&FailureDestination::None, name("HasFailureDestination")),
+            failure_destination: destination
+                .is_not(&FailureDestination::None, name("HasFailureDestination")),
             function: settings.function_name.present(name("HasFunctionName")),
             dashboard: settings.dashboard.is(&true, name("HasDashboard")),
             logs_to_s3: settings.log_bucket.present(name("LogToS3")),
@@ -65,7 +66,8 @@ impl<'a> Parts<'a> {
         self.streambot.prefix.name(name)
     }
 
-    /// Text that tells this Streambot from others in the stack, and the stack from others in the account.
+    /// Text that tells this Streambot from others in the stack, and the stack from others in the
+    /// account.
     fn named_after_stack(&self) -> Value<String> {
         match self.streambot.prefix.0.as_str() {
             "" => stack_name().into(),
@@ -110,13 +112,28 @@ impl<'a> Parts<'a> {
     }
 
     /// Adds a resource where it is wanted, with the tags of all.
-    fn add(&self, template: &mut Template, presence: &Presence, logical_id: &str, resource: Resource) {
-        let tagged =
-            self.streambot.tags.iter().fold(resource, |resource, (key, value)| resource.tag(key, value.clone()));
+    fn add(
+        &self,
+        template: &mut Template,
+        presence: &Presence,
+        logical_id: &str,
+        resource: Resource,
+    ) {
+        let tagged = self
+            .streambot
+            .tags
+            .iter()
+            .fold(resource, |resource, (key, value)| resource.tag(key, value.clone()));
         self.add_untagged(template, presence, logical_id, tagged);
     }
 
-    fn add_untagged(&self, template: &mut Template, presence: &Presence, logical_id: &str, resource: Resource) {
+    fn add_untagged(
+        &self,
+        template: &mut Template,
+        presence: &Presence,
+        logical_id: &str,
+        resource: Resource,
+    ) {
         if let Some(resource) = presence.resource(resource) {
             template.resource(self.name(logical_id), resource);
         }
@@ -134,7 +151,10 @@ impl<'a> Parts<'a> {
             shards: settings.number_of_shards.value(),
             retention_hours: (self.retention_hours(), settings.retention_hours.value()),
             key: self.key(),
-            max_record_size_in_kib: (self.max_record_size(), settings.max_record_size_in_kib.value()),
+            max_record_size_in_kib: (
+                self.max_record_size(),
+                settings.max_record_size_in_kib.value(),
+            ),
             shard_level_metrics: self.shard_level_metrics(),
         };
         let stream = self.keeping_data(stream::resource(&wanted));
@@ -155,20 +175,34 @@ impl<'a> Parts<'a> {
         let email = (self.has_alarm_email(), settings.alarm_email.value());
         let key = (self.has_alarm_key(), settings.alarm_key_arn.value());
         self.add(template, &always, alarms::TOPIC, alarms::topic(&email, &key));
-        self.add(template, &always, alarms::ERROR_ALARM, topic.error_alarm(self.named_after_stack()));
+        self.add(
+            template,
+            &always,
+            alarms::ERROR_ALARM,
+            topic.error_alarm(self.named_after_stack()),
+        );
         let age = settings.iterator_age_threshold.value();
         let age_alarm = topic.iterator_age_alarm(&function, &consumer, stream_name.clone(), age);
         self.add(template, &always, alarms::ITERATOR_AGE_ALARM, age_alarm);
-        let writes = topic.write_throughput_alarm(stream_name.clone(), settings.write_throughput_threshold.value());
+        let writes = topic.write_throughput_alarm(
+            stream_name.clone(),
+            settings.write_throughput_threshold.value(),
+        );
         self.add(template, &always, alarms::WRITE_THROUGHPUT_ALARM, writes);
-        let reads = topic.read_throughput_alarm(stream_name, settings.read_throughput_threshold.value());
+        let reads =
+            topic.read_throughput_alarm(stream_name, settings.read_throughput_threshold.value());
         self.add(template, &always, alarms::READ_THROUGHPUT_ALARM, reads);
         let (has_function, name) = function;
-        let errors = topic.function_error_alarm(name.clone(), settings.function_error_threshold.value());
+        let errors =
+            topic.function_error_alarm(name.clone(), settings.function_error_threshold.value());
         self.add(template, &has_function, alarms::FUNCTION_ERROR_ALARM, errors);
-        let throttles = topic.function_throttle_alarm(name, settings.function_throttle_threshold.value());
+        let throttles =
+            topic.function_throttle_alarm(name, settings.function_throttle_threshold.value());
         self.add(template, &has_function, alarms::FUNCTION_THROTTLE_ALARM, throttles);
-        let depth = topic.failure_queue_alarm(&self.name(failure::QUEUE), settings.failure_queue_threshold.value());
+        let depth = topic.failure_queue_alarm(
+            &self.name(failure::QUEUE),
+            settings.failure_queue_threshold.value(),
+        );
         self.add(template, &self.queue, alarms::FAILURE_QUEUE_ALARM, depth);
     }
 
@@ -197,7 +231,12 @@ impl<'a> Parts<'a> {
         let log_policy = roles::log_policy(&execution_role, settings.log_bucket.value(), &prefix);
         self.add_untagged(template, &self.logs_to_s3, roles::LOG_POLICY, log_policy);
         let tracing_policy = roles::tracing_policy(&execution_role);
-        self.add_untagged(template, &of(self.streambot.tracing), roles::TRACING_POLICY, tracing_policy);
+        self.add_untagged(
+            template,
+            &of(self.streambot.tracing),
+            roles::TRACING_POLICY,
+            tracing_policy,
+        );
         let vpc_policy = roles::vpc_policy(&execution_role);
         self.add_untagged(template, &of(self.streambot.vpc), roles::VPC_POLICY, vpc_policy);
         self.add(template, &always, roles::INVOCATION_ROLE, roles::invocation_role(&source));
@@ -214,7 +253,9 @@ impl<'a> Parts<'a> {
     }
 
     fn add_dashboard(&self, template: &mut Template) {
-        let names = |logical_ids: &[&str]| logical_ids.iter().map(|logical_id| self.name(logical_id)).collect();
+        let names = |logical_ids: &[&str]| {
+            logical_ids.iter().map(|logical_id| self.name(logical_id)).collect()
+        };
         let shown = Shown {
             stream_name: self.stream().name(),
             metric_name: self.named_after_stack(),
@@ -227,10 +268,18 @@ impl<'a> Parts<'a> {
                 alarms::WRITE_THROUGHPUT_ALARM,
                 alarms::READ_THROUGHPUT_ALARM,
             ]),
-            function_alarms: names(&[alarms::FUNCTION_ERROR_ALARM, alarms::FUNCTION_THROTTLE_ALARM]),
+            function_alarms: names(&[
+                alarms::FUNCTION_ERROR_ALARM,
+                alarms::FUNCTION_THROTTLE_ALARM,
+            ]),
             queue_alarms: names(&[alarms::FAILURE_QUEUE_ALARM]),
         };
-        self.add_untagged(template, &self.dashboard, dashboard::LOGICAL_ID, dashboard::resource(&shown));
+        self.add_untagged(
+            template,
+            &self.dashboard,
+            dashboard::LOGICAL_ID,
+            dashboard::resource(&shown),
+        );
     }
 
     fn add_conditions(&self, template: &mut Template) {
@@ -267,14 +316,24 @@ impl<'a> Parts<'a> {
         let log_group: Value<String> = reference(self.name(logs::LOGICAL_ID)).into();
         let always = Presence::Always;
         let outputs: [(&str, &str, &Presence, Value<String>); 14] = [
-            ("KinesisStream", "ARN of the stream that the function reads", &always, self.stream().arn()),
+            (
+                "KinesisStream",
+                "ARN of the stream that the function reads",
+                &always,
+                self.stream().arn(),
+            ),
             (
                 "LambdaInvocationRole",
                 "ARN of a role that Lambda can read the stream as",
                 &always,
                 role(roles::INVOCATION_ROLE),
             ),
-            ("LambdaExecutionRole", "ARN of the role that the function runs as", &always, execution_role.arn()),
+            (
+                "LambdaExecutionRole",
+                "ARN of the role that the function runs as",
+                &always,
+                execution_role.arn(),
+            ),
             (
                 "LambdaExecutionRoleName",
                 "Name of the role that the function runs as, to add policies to",
@@ -293,12 +352,32 @@ impl<'a> Parts<'a> {
                 &always,
                 self.named_after_stack(),
             ),
-            ("LogBucket", "S3 bucket that each invocation's log is stored in", &always, settings.log_bucket.value()),
-            ("LogPrefix", "What the keys of log objects start with", &always, settings.log_prefix.value()),
+            (
+                "LogBucket",
+                "S3 bucket that each invocation's log is stored in",
+                &always,
+                settings.log_bucket.value(),
+            ),
+            (
+                "LogPrefix",
+                "What the keys of log objects start with",
+                &always,
+                settings.log_prefix.value(),
+            ),
             ("LogGroup", "Name of the function's log group", &always, log_group),
             ("StackRegion", "Region of the stack", &always, region().into()),
-            ("AlarmTopic", "ARN of the topic that alarms are sent to", &always, self.streambot.alarm_topic().arn()),
-            ("StreamConsumer", "ARN of the consumer that the function reads as", &self.consumer, self.consumer_arn()),
+            (
+                "AlarmTopic",
+                "ARN of the topic that alarms are sent to",
+                &always,
+                self.streambot.alarm_topic().arn(),
+            ),
+            (
+                "StreamConsumer",
+                "ARN of the consumer that the function reads as",
+                &self.consumer,
+                self.consumer_arn(),
+            ),
             (
                 "FailureDestination",
                 "ARN of the bucket or queue that Lambda leaves batches in that it gives up on",

@@ -1,8 +1,9 @@
-//! Every way in which Streambot's settings can be given, and both forms of the template that result.
+//! Every way in which Streambot's settings can be given, and both forms of the template that
+//! result.
 
 use streambot_infra::{
-    Condition, FailureDestination, Parameter, Resource, StreamMode, Streambot, Template, get_att, if_, import_value,
-    reference,
+    Condition, FailureDestination, Parameter, Resource, StreamMode, Streambot, Template, get_att,
+    if_, import_value, reference,
 };
 
 /// How one setting is given.
@@ -21,7 +22,8 @@ pub(crate) enum Way {
 pub(crate) const WAYS: [Way; 4] = [Way::Parameter, Way::Literal, Way::Empty, Way::Wired];
 pub(crate) const SETTINGS: usize = 16;
 
-/// A template with its settings given in these ways; composed with resources to wire them to, or standing alone.
+/// A template with its settings given in these ways; composed with resources to wire them to, or
+/// standing alone.
 pub(crate) fn template(ways: [Way; SETTINGS], composed: bool) -> Template {
     let streambot = streambot("", ways);
     let mut template = if composed { Template::new() } else { streambot.template() };
@@ -65,7 +67,9 @@ fn streambot(name: &str, ways: [Way; SETTINGS]) -> Streambot {
     };
     streambot = match stream {
         Way::Parameter => streambot,
-        Way::Literal => streambot.kinesis_stream_arn("arn:aws:kinesis:eu-west-1:123456789012:stream/orders"),
+        Way::Literal => {
+            streambot.kinesis_stream_arn("arn:aws:kinesis:eu-west-1:123456789012:stream/orders")
+        }
         Way::Empty => streambot.kinesis_stream_arn(""),
         Way::Wired => streambot.kinesis_stream_arn(get_att("MyStream", "Arn")),
     };
@@ -84,10 +88,13 @@ fn streambot(name: &str, ways: [Way; SETTINGS]) -> Streambot {
 }
 
 fn with_others(streambot: Streambot, ways: [Way; SETTINGS - 6]) -> Streambot {
-    let [mode, hours, key, size, metrics, fan_out, failure, alarm_key, thresholds, dashboard] = ways;
+    let [mode, hours, key, size, metrics, fan_out, failure, alarm_key, thresholds, dashboard] =
+        ways;
     let mut streambot = match mode {
         Way::Parameter => streambot,
-        Way::Literal => streambot.stream_mode(StreamMode::OnDemand).tracing().vpc().tag("team", "orders"),
+        Way::Literal => {
+            streambot.stream_mode(StreamMode::OnDemand).tracing().vpc().tag("team", "orders")
+        }
         Way::Empty => streambot.stream_mode(StreamMode::Provisioned).delete_data_with_stack(),
         Way::Wired => streambot.stream_mode(reference("MyMode")),
     };
@@ -99,9 +106,9 @@ fn with_others(streambot: Streambot, ways: [Way; SETTINGS - 6]) -> Streambot {
     };
     streambot = match key {
         Way::Parameter => streambot,
-        Way::Literal => {
-            streambot.stream_key_arn("arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")
-        }
+        Way::Literal => streambot.stream_key_arn(
+            "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        ),
         Way::Empty => streambot.stream_key_arn(""),
         Way::Wired => streambot.stream_key_arn(import_value("MyKeyArn")),
     };
@@ -125,21 +132,26 @@ fn with_others(streambot: Streambot, ways: [Way; SETTINGS - 6]) -> Streambot {
     };
     streambot = match failure {
         Way::Parameter => streambot,
-        Way::Literal => streambot.failure_destination(FailureDestination::S3).failure_retention_days(7),
+        Way::Literal => {
+            streambot.failure_destination(FailureDestination::S3).failure_retention_days(7)
+        }
         Way::Empty => streambot.failure_destination(FailureDestination::Sqs),
         Way::Wired => streambot.failure_destination(reference("MyDestination")),
     };
     streambot = match alarm_key {
         Way::Parameter => streambot,
-        Way::Literal => {
-            streambot.alarm_key_arn("arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab")
-        }
+        Way::Literal => streambot.alarm_key_arn(
+            "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        ),
         Way::Empty => streambot.alarm_key_arn(""),
         Way::Wired => streambot.alarm_key_arn(import_value("MyKeyArn")),
     };
     streambot = match thresholds {
         Way::Parameter => streambot,
-        Way::Literal => streambot.iterator_age_threshold(60_000).write_throughput_threshold(5).log_retention_days(7),
+        Way::Literal => streambot
+            .iterator_age_threshold(60_000)
+            .write_throughput_threshold(5)
+            .log_retention_days(7),
         Way::Empty => streambot.function_error_threshold(0).function_throttle_threshold(0),
         Way::Wired => streambot.iterator_age_threshold(reference("MyThreshold")),
     };
@@ -152,7 +164,22 @@ fn with_others(streambot: Streambot, ways: [Way; SETTINGS - 6]) -> Streambot {
 }
 
 fn add_wired(template: &mut Template, ways: [Way; SETTINGS]) {
-    let [email, bucket, prefix, stream, shards, function, mode, hours, _, size, metrics, fan_out, failure, ..] = ways;
+    let [
+        email,
+        bucket,
+        prefix,
+        stream,
+        shards,
+        function,
+        mode,
+        hours,
+        _,
+        size,
+        metrics,
+        fan_out,
+        failure,
+        ..,
+    ] = ways;
     let [.., thresholds, dashboard] = ways;
     if email == Way::Wired {
         template.parameter("MyEmail", Parameter::string());
@@ -189,12 +216,19 @@ fn add_wired(template: &mut Template, ways: [Way; SETTINGS]) {
         ("MyDestination", failure, &["NONE", "S3", "SQS"], true),
         ("MyDashboard", dashboard, &["false", "true"], true),
     ];
-    for (name, _, values, _) in choices.into_iter().filter(|(_, way, _, needed)| *way == Way::Wired && *needed) {
+    for (name, _, values, _) in
+        choices.into_iter().filter(|(_, way, _, needed)| *way == Way::Wired && *needed)
+    {
         template.parameter(name, Parameter::string().allowed_values(values.iter().copied()));
     }
-    let numbers =
-        [("MyHours", hours, 24, made_here), ("MySize", size, 1024, made_here), ("MyThreshold", thresholds, 0, true)];
-    for (name, _, least, _) in numbers.into_iter().filter(|(_, way, _, needed)| *way == Way::Wired && *needed) {
+    let numbers = [
+        ("MyHours", hours, 24, made_here),
+        ("MySize", size, 1024, made_here),
+        ("MyThreshold", thresholds, 0, true),
+    ];
+    for (name, _, least, _) in
+        numbers.into_iter().filter(|(_, way, _, needed)| *way == Way::Wired && *needed)
+    {
         template.parameter(name, Parameter::number().min_value(least).max_value(8760));
     }
 }

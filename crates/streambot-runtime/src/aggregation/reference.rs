@@ -34,8 +34,10 @@ pub(crate) struct PackedRecord {
 fn read(message: &[u8]) -> Option<AggregatedRecord> {
     let aggregate = AggregatedRecord::decode(message).ok()?;
     let mut keys = aggregate.partition_key_table.iter().chain(&aggregate.explicit_hash_key_table);
-    let is_whole = |record: &PackedRecord| record.partition_key_index.is_some() && record.data.is_some();
-    let is_one = keys.all(|key| std::str::from_utf8(key).is_ok()) && aggregate.records.iter().all(is_whole);
+    let is_whole =
+        |record: &PackedRecord| record.partition_key_index.is_some() && record.data.is_some();
+    let is_one =
+        keys.all(|key| std::str::from_utf8(key).is_ok()) && aggregate.records.iter().all(is_whole);
     is_one.then_some(aggregate)
 }
 

@@ -138,7 +138,8 @@ impl Batch {
     /// The records that came in the same Kinesis record as the one at `index`.
     pub(crate) fn indexes_of_record(&self, index: usize) -> impl Iterator<Item = usize> {
         let record = self.kinesis_index(index);
-        (self.start_of_record(index)..self.len).take_while(move |index| self.kinesis_index(*index) == record)
+        (self.start_of_record(index)..self.len)
+            .take_while(move |index| self.kinesis_index(*index) == record)
     }
 
     /// Which Kinesis record of the event the record at `index` came in, counted from 0.
@@ -156,7 +157,8 @@ impl Batch {
     /// What orders the records, one key each, in their order.
     pub(crate) fn partition_keys(&self) -> impl ExactSizeIterator<Item = OrderingKey<'_>> {
         self.entries().iter().enumerate().map(|(index, entry)| {
-            let key = entry.partition_key.map(|span| OrderingKey::Partition(self.event.bytes(span)));
+            let key =
+                entry.partition_key.map(|span| OrderingKey::Partition(self.event.bytes(span)));
             key.unwrap_or(OrderingKey::Alone(index))
         })
     }

@@ -40,16 +40,19 @@ pub(super) fn read<'a>(decoder: &mut Decoder<'a>) -> Result<Option<RawEvent<'a>>
         match layout.as_mut().and_then(|layout| decoder.compact(layout, at)) {
             Some(end) => at = end,
             None => {
-                let mut values = serde_json::Deserializer::from_slice(&body[at..]).into_iter::<&'a RawValue>();
+                let mut values =
+                    serde_json::Deserializer::from_slice(&body[at..]).into_iter::<&'a RawValue>();
                 let Some(Ok(raw)) = values.next() else { return Ok(None) };
                 let end = at + values.byte_offset();
                 let known = decoder.entries.len();
                 decoder.record(index, raw)?;
                 // What was read well tells the layout of the records to come, with fields that
                 // Lambda did not write before.
-                let read_well = decoder.entries.get(known).is_some_and(|entry| entry.fault.is_none());
+                let read_well =
+                    decoder.entries.get(known).is_some_and(|entry| entry.fault.is_none());
                 if layout.is_none() && read_well {
-                    layout = Layout::of(&body[at..end]).inspect(|_| decoder.expect_records_of(end - at));
+                    layout =
+                        Layout::of(&body[at..end]).inspect(|_| decoder.expect_records_of(end - at));
                 }
                 at = end;
             }
@@ -130,7 +133,13 @@ impl<'a> Fields<'a> {
         let arrival = Arrival::from_ms(milliseconds);
         let rest = rest.strip_prefix(ENCRYPTION).unwrap_or(rest);
         let rest = rest.strip_prefix(EVENT_ID)?;
-        (!sequence_number.is_empty()).then_some(Self { partition_key, sequence_number, data, arrival, rest })
+        (!sequence_number.is_empty()).then_some(Self {
+            partition_key,
+            sequence_number,
+            data,
+            arrival,
+            rest,
+        })
     }
 }
 
@@ -215,7 +224,11 @@ fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         let odd = control | quote | escape | (eight & HIGH);
         if odd != 0 {
             let len = index * 8 + odd.trailing_zeros() as usize / 8;
-            return if bytes[len] == b'"' { Some(bytes.split_at(len)) } else { text_beyond_ascii(bytes) };
+            return if bytes[len] == b'"' {
+                Some(bytes.split_at(len))
+            } else {
+                text_beyond_ascii(bytes)
+            };
         }
     }
     text_beyond_ascii(bytes)
@@ -248,13 +261,17 @@ fn digits(bytes: &[u8]) -> usize {
 /// Seconds with up to three decimals, as milliseconds, and what follows. Within these bounds the
 /// result is what a parser's nearest double, multiplied and rounded, gives too.
 fn milliseconds(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    let number = |digits: &[u8]| {
+        digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    };
     let (seconds, rest) = bytes.split_at(digits(bytes));
     // JSON has no number that begins with a needless zero.
     if seconds.is_empty() || seconds.len() > 11 || (seconds.len() > 1 && seconds[0] == b'0') {
         return None;
     }
-    let Some(decimals) = rest.strip_prefix(b".") else { return ends(rest).then(|| (number(seconds) * 1000, rest)) };
+    let Some(decimals) = rest.strip_prefix(b".") else {
+        return ends(rest).then(|| (number(seconds) * 1000, rest));
+    };
     let (decimals, rest) = decimals.split_at(digits(decimals));
     let scale = match decimals.len() {
         1 => 100,
@@ -295,7 +312,9 @@ mod tests {
 
     #[test]
     fn other_numbers_are_left_to_the_parser() {
-        for text in ["", "}", "-1}", "01}", "1.}", "1.2345}", "1e3}", "1.5e3}", "123456789012}", "1 }", "1"] {
+        for text in
+            ["", "}", "-1}", "01}", "1.}", "1.2345}", "1e3}", "1.5e3}", "123456789012}", "1 }", "1"]
+        {
             assert_eq!(milliseconds(text.as_bytes()), None, "{text}");
         }
     }
@@ -318,8 +337,9 @@ mod tests {
         let json = crate::testing::records(["a", "b", "longer"]).to_json();
         assert_takes_this_path(&json);
         let key = |index| format!("\"partitionKey\":\"partition-key-{index}\",");
-        let with_key =
-            |replacement: &str| (0..3).fold(json.clone(), |json, index| json.replace(&key(index), replacement));
+        let with_key = |replacement: &str| {
+            (0..3).fold(json.clone(), |json, index| json.replace(&key(index), replacement))
+        };
         assert_takes_this_path(&with_key("\"partitionKey\":null,"));
         assert_takes_this_path(&with_key("\"partitionKey\":\"\","));
         assert_takes_this_path(&with_key(""));
@@ -340,11 +360,14 @@ mod tests {
     /// A field that Lambda may write one day costs the first record only.
     #[test]
     fn a_new_field_is_learned_from_the_first_record() {
-        let json = crate::testing::records(["a", "b"]).to_json().replace("\"awsRegion\"", "\"new\":1,\"awsRegion\"");
+        let json = crate::testing::records(["a", "b"])
+            .to_json()
+            .replace("\"awsRegion\"", "\"new\":1,\"awsRegion\"");
         let mut decoder = Decoder::new(json.as_bytes());
         assert!(decoder.lambdas_layout(OPENING.len()).is_none());
         let end = json.find("},{").expect("a second record") + 1;
-        let mut layout = Layout::of(&json.as_bytes()[OPENING.len()..end]).expect("much like Lambda's");
+        let mut layout =
+            Layout::of(&json.as_bytes()[OPENING.len()..end]).expect("much like Lambda's");
         assert!(decoder.compact(&mut layout, end + 1).is_some(), "the second record");
     }
 }

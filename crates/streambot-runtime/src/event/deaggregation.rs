@@ -22,7 +22,8 @@ impl Batch {
     /// [`Handler`](crate::Handler) of your own receives the records as they were put.
     pub fn deaggregated(self) -> Batch {
         let event = &self.event;
-        let may_be_aggregate = |entry: &Entry| aggregation::begins_with_magic(event.bytes(entry.data));
+        let may_be_aggregate =
+            |entry: &Entry| aggregation::begins_with_magic(event.bytes(entry.data));
         if event.is_unpacked || !self.entries().iter().any(may_be_aggregate) {
             return self;
         }
@@ -41,7 +42,8 @@ impl Batch {
             unpack(event, entry, &aggregate, &mut entries);
         }
         let len = entries.len();
-        let (body, arena, source_arn) = (event.body.clone(), event.arena.clone(), event.source_arn.clone());
+        let (body, arena, source_arn) =
+            (event.body.clone(), event.arena.clone(), event.source_arn.clone());
         let event = Event { body, arena, entries, source_arn, is_unpacked: true };
         Batch { event: Arc::new(event), len, window: self.window }
     }
@@ -133,9 +135,15 @@ mod tests {
         let batch = unpacked(&event);
         assert_eq!(batch.len(), 1 + MAX_USER_RECORDS - 1 + 1);
         let record = batch.record(batch.len() - 1);
-        assert_eq!((record.sequence_number(), record.sub_sequence_number()), (&*event.sequence_number(2), 0));
+        assert_eq!(
+            (record.sequence_number(), record.sub_sequence_number()),
+            (&*event.sequence_number(2), 0)
+        );
         let fault = record.fault().expect("a fault");
-        assert!(fault.to_string().contains("2 user records, and there is room for 1 more"), "{fault}");
+        assert!(
+            fault.to_string().contains("2 user records, and there is room for 1 more"),
+            "{fault}"
+        );
         assert!(!fault.is_undecodable(), "it must not be skipped: it fits into the next batch");
     }
 }

@@ -10,7 +10,9 @@ pub(crate) enum EventError {
          and this is not a Kinesis event"
     )]
     NotKinesis(#[source] serde_json::Error),
-    #[error("failed to read the invocation's event: it is not a JSON object, so it is not a Kinesis event")]
+    #[error(
+        "failed to read the invocation's event: it is not a JSON object, so it is not a Kinesis event"
+    )]
     NotAnObject,
     #[error(
         "failed to read the invocation's event: it has no `Records`; the function expects to be invoked by a Kinesis \
@@ -22,7 +24,9 @@ pub(crate) enum EventError {
          remove that other trigger from the function"
     )]
     OtherSource { index: usize, source_name: String },
-    #[error("failed to read the invocation's event: its {0} bytes are more than the 2 GiB an event may have")]
+    #[error(
+        "failed to read the invocation's event: its {0} bytes are more than the 2 GiB an event may have"
+    )]
     TooLarge(usize),
 }
 
@@ -31,7 +35,8 @@ impl EventError {
     /// of AWS.
     pub(super) fn other_source(index: usize, source: &str) -> Self {
         let service = source.strip_prefix("aws:").unwrap_or_default();
-        let is_name = (1..=32).contains(&service.len()) && service.bytes().all(|byte| byte.is_ascii_lowercase());
+        let is_name = (1..=32).contains(&service.len())
+            && service.bytes().all(|byte| byte.is_ascii_lowercase());
         let source_name = if is_name { format!("`{source}`") } else { "another source".to_owned() };
         Self::OtherSource { index, source_name }
     }

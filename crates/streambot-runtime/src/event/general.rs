@@ -41,7 +41,8 @@ struct RawWindow {
 impl<'a> RawEvent<'a> {
     pub(super) fn of(body: &'a [u8]) -> Result<Self, EventError> {
         // Serde would pass over a field it does not know, whether it is text or not.
-        let text = std::str::from_utf8(body).map_err(|error| EventError::NotJson(serde_json::Error::custom(error)))?;
+        let text = std::str::from_utf8(body)
+            .map_err(|error| EventError::NotJson(serde_json::Error::custom(error)))?;
         if !text.trim_ascii_start().starts_with('{') {
             let not_json = serde_json::from_str::<&RawValue>(text).err();
             return Err(not_json.map_or(EventError::NotAnObject, EventError::NotJson));
@@ -106,7 +107,8 @@ struct RawKinesis<'a> {
 
 impl RawKinesis<'_> {
     fn arrival(&self) -> Arrival {
-        let seconds = self.approximate_arrival_timestamp.map(|raw| serde_json::from_str::<f64>(raw.get()));
+        let seconds =
+            self.approximate_arrival_timestamp.map(|raw| serde_json::from_str::<f64>(raw.get()));
         seconds.and_then(Result::ok).map_or(Arrival::UNKNOWN, Arrival::from_seconds)
     }
 }
@@ -135,7 +137,11 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn fields(&mut self, id: Option<&Text<'a>>, kinesis: Option<&'a RawValue>) -> Result<(), String> {
+    fn fields(
+        &mut self,
+        id: Option<&Text<'a>>,
+        kinesis: Option<&'a RawValue>,
+    ) -> Result<(), String> {
         let id = id.ok_or("missing field `eventID`")?;
         let kinesis = kinesis.ok_or("missing field `kinesis`")?;
         let kinesis: RawKinesis<'a> = object(kinesis, "kinesis")?;
@@ -165,7 +171,9 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn base64(&mut self, text: &str) -> Result<Span, String> {
         let start = self.arena.len();
-        base64_simd::STANDARD.decode_append(text, &mut self.arena).map_err(|_| "kinesis.data: not base64")?;
+        base64_simd::STANDARD
+            .decode_append(text, &mut self.arena)
+            .map_err(|_| "kinesis.data: not base64")?;
         Ok(self.in_arena(start))
     }
 
@@ -234,7 +242,8 @@ fn is_event_id(text: &str) -> bool {
         (1..=128).contains(&shard.len())
             && shard.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
     };
-    text.rsplit_once(':').is_some_and(|(shard, number)| is_shard_id(shard) && is_sequence_number(number))
+    text.rsplit_once(':')
+        .is_some_and(|(shard, number)| is_shard_id(shard) && is_sequence_number(number))
 }
 
 fn is_sequence_number(text: &str) -> bool {

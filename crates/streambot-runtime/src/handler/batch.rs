@@ -131,7 +131,8 @@ impl Readable {
     /// The user records of the Kinesis records ahead of the first one that cannot be read whole.
     pub(super) fn of_kinesis_records(batch: &Batch) -> Self {
         let Self { batch, fault } = Self::of_user_records(batch);
-        let len = fault.as_ref().map_or(batch.len(), |record| batch.start_of_record(record.index()));
+        let len =
+            fault.as_ref().map_or(batch.len(), |record| batch.start_of_record(record.index()));
         Self { batch: batch.prefix(len), fault }
     }
 
@@ -146,7 +147,8 @@ impl Readable {
         }
         let user_records = Some(self.batch.len());
         let reported = failures.records().map(|record| record.kinesis_index());
-        let mut failed: Vec<usize> = reported.chain(self.fault.as_ref().map(Record::kinesis_index)).collect();
+        let mut failed: Vec<usize> =
+            reported.chain(self.fault.as_ref().map(Record::kinesis_index)).collect();
         failed.dedup();
         let retry_from = failures.records().next().or(self.fault);
         Ok(Outcome { retry_from, failed: failed.len(), user_records, ..Outcome::done() })

@@ -244,7 +244,8 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
                 consume_budget().await;
             }
         };
-        let workers: FuturesUnordered<_> = (0..self.concurrency.min(batch.len())).map(|_| work()).collect();
+        let workers: FuturesUnordered<_> =
+            (0..self.concurrency.min(batch.len())).map(|_| work()).collect();
         // What still runs at the cutoff is dropped.
         let is_cut = timeout_at(schedule.drop_at, workers.collect::<()>()).await.is_err();
         let mut progress = progress.into_inner();
@@ -265,13 +266,17 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
         }
         let attempt = async {
             match F::Argument::from_record(record) {
-                Ok(argument) => self.handler.call(argument, context).await.map_err(Failure::Handler),
+                Ok(argument) => {
+                    self.handler.call(argument, context).await.map_err(Failure::Handler)
+                }
                 Err(rejection) => Err(Failure::Rejected(rejection)),
             }
         };
         let error: Error = match AssertUnwindSafe(attempt).catch_unwind().await {
             Ok(Ok(())) => return true,
-            Ok(Err(Failure::Rejected(rejection))) => return self.undecodable(&batch.record(index), &rejection),
+            Ok(Err(Failure::Rejected(rejection))) => {
+                return self.undecodable(&batch.record(index), &rejection);
+            }
             Ok(Err(Failure::Handler(error))) => error,
             Err(panic) => Panicked::new(&*panic).into(),
         };
@@ -310,7 +315,9 @@ struct Schedule {
 impl Schedule {
     fn new(context: &Context, margin: Option<Duration>) -> Self {
         let allotted = context.allotted();
-        let margin = margin.unwrap_or_else(|| Duration::from_millis(500).max(allotted / 20)).min(allotted / 2);
+        let margin = margin
+            .unwrap_or_else(|| Duration::from_millis(500).max(allotted / 20))
+            .min(allotted / 2);
         let deadline = context.deadline_instant();
         Self { start_until: deadline - margin, drop_at: deadline - margin / 5 }
     }
@@ -388,5 +395,8 @@ impl Progress {
 /// How many Kinesis records these user records are of.
 fn kinesis_records(batch: &Batch, indexes: impl Iterator<Item = usize>) -> usize {
     let mut last = None;
-    indexes.map(|index| batch.kinesis_index(index)).filter(|index| last.replace(*index) != Some(*index)).count()
+    indexes
+        .map(|index| batch.kinesis_index(index))
+        .filter(|index| last.replace(*index) != Some(*index))
+        .count()
 }

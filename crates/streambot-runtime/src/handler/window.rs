@@ -126,7 +126,10 @@ impl<M, S, F> Windowed<M, S, F> {
     /// Without this the window starts over with the default: an error is logged and
     /// `OldWindowStates` counted, for the state before is lost. Failing instead would block the
     /// shard. An error from `migrate` does fail the invocation.
-    pub fn on_old_state(mut self, migrate: impl Fn(serde_json::Value) -> Result<S, Error> + 'static) -> Self {
+    pub fn on_old_state(
+        mut self,
+        migrate: impl Fn(serde_json::Value) -> Result<S, Error> + 'static,
+    ) -> Self {
         self.old_state = Some(Box::new(migrate));
         self
     }
@@ -134,7 +137,10 @@ impl<M, S, F> Windowed<M, S, F> {
 
 impl<M, S, F> fmt::Debug for Windowed<M, S, F> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Windowed").field("deaggregate", &self.deaggregate).finish_non_exhaustive()
+        formatter
+            .debug_struct("Windowed")
+            .field("deaggregate", &self.deaggregate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +151,8 @@ where
     fn state(&self, frame: &WindowFrame) -> Result<S, Error> {
         let json = frame.state.get();
         if state::is_fresh(json) {
-            let is_written_so = || state::encode(&S::default()).is_ok_and(|written| written.get() == json);
+            let is_written_so =
+                || state::encode(&S::default()).is_ok_and(|written| written.get() == json);
             if json == "null" && !is_written_so() {
                 tracing::warn!(
                     window_start = frame.start,
@@ -194,7 +201,8 @@ where
         outcome.user_records = Some(user_records);
         outcome.state = match &outcome.retry_from {
             Some(record) if is_inside_aggregate(&records, record) => {
-                let (state, checkpoint) = self.state_before(record.index(), &records, &frame, &context).await?;
+                let (state, checkpoint) =
+                    self.state_before(record.index(), &records, &frame, &context).await?;
                 outcome.retry_from = batch.get(checkpoint);
                 state
             }
@@ -210,8 +218,14 @@ where
     S: Serialize + DeserializeOwned + Default,
     F: WindowHandler<M, S>,
 {
-    async fn call(&self, batch: &Batch, frame: &Arc<WindowFrame>, context: &Context) -> Result<(S, Failures), Error> {
-        let window = Window { state: self.state(frame)?, batch: batch.clone(), frame: Arc::clone(frame) };
+    async fn call(
+        &self,
+        batch: &Batch,
+        frame: &Arc<WindowFrame>,
+        context: &Context,
+    ) -> Result<(S, Failures), Error> {
+        let window =
+            Window { state: self.state(frame)?, batch: batch.clone(), frame: Arc::clone(frame) };
         self.handler.call(window, context).await
     }
 
@@ -228,12 +242,20 @@ where
         frame: &Arc<WindowFrame>,
         context: &Context,
     ) -> Result<(Option<Box<RawValue>>, usize), Error> {
-        let frame = Arc::new(WindowFrame { is_final: false, terminated_early: false, ..WindowFrame::clone(frame) });
+        let frame = Arc::new(WindowFrame {
+            is_final: false,
+            terminated_early: false,
+            ..WindowFrame::clone(frame)
+        });
         let mut checkpoint = batch.start_of_record(failed);
         while checkpoint > 0 {
             let records = batch.prefix(checkpoint);
             let (state, failures) = self.call(&records, &frame, context).await?;
-            match failures.records().find(|record| records.owns(record)).map(|record| record.index()) {
+            match failures
+                .records()
+                .find(|record| records.owns(record))
+                .map(|record| record.index())
+            {
                 None => return Ok((Some(state::encode(&state)?), checkpoint)),
                 // What failed only now: its state is asked for in turn.
                 Some(failed) => checkpoint = batch.start_of_record(failed),

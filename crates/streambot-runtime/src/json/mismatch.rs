@@ -76,7 +76,9 @@ impl fmt::Display for Mismatch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reason {
             Reason::Refused => formatter.write_str("the type does not accept the value"),
-            Reason::Kinds { expected, found } => write!(formatter, "expected {expected}, found {found}"),
+            Reason::Kinds { expected, found } => {
+                write!(formatter, "expected {expected}, found {found}")
+            }
             Reason::Missing(field) => write!(formatter, "missing field `{field}`"),
             Reason::Repeated(field) => write!(formatter, "field `{field}` occurs twice"),
         }

@@ -2,8 +2,8 @@
 //! names a type declares.
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, MapAccess,
+    SeqAccess, VariantAccess, Visitor,
 };
 use serde_json::value::RawValue;
 
@@ -55,9 +55,12 @@ impl<'de> Node<'de> {
     fn scalar<T>(
         self,
         expected: &'static str,
-        read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::StrRead<'de>>) -> serde_json::Result<T>,
+        read: impl FnOnce(
+            &mut serde_json::Deserializer<serde_json::de::StrRead<'de>>,
+        ) -> serde_json::Result<T>,
     ) -> Result<T, Mismatch> {
-        read(&mut serde_json::Deserializer::from_str(self.text)).map_err(|_| self.mismatch(expected))
+        read(&mut serde_json::Deserializer::from_str(self.text))
+            .map_err(|_| self.mismatch(expected))
     }
 
     fn within(self, text: &'de str) -> Result<Self, Mismatch> {
@@ -90,7 +93,11 @@ impl<'de> Node<'de> {
         is_whole.then_some(value).ok_or(Mismatch::kinds("an array of another length", "an array"))
     }
 
-    fn object<V: Visitor<'de>>(self, declared: &'static [&'static str], visitor: V) -> Result<V::Value, Mismatch> {
+    fn object<V: Visitor<'de>>(
+        self,
+        declared: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         if !self.text.starts_with('{') {
             return Err(self.mismatch("an object"));
         }
@@ -145,13 +152,22 @@ impl<'de> Deserializer<'de> for Node<'de> {
         if self.text == "null" { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         self.deserialize_unit(visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         if name == RAW_VALUE {
-            return self.scalar("another value", |json| json.deserialize_newtype_struct(name, visitor));
+            return self
+                .scalar("another value", |json| json.deserialize_newtype_struct(name, visitor));
         }
         visitor.visit_newtype_struct(self)
     }
@@ -160,7 +176,11 @@ impl<'de> Deserializer<'de> for Node<'de> {
         self.array(visitor)
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Mismatch> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Mismatch> {
         self.array(visitor)
     }
 
@@ -232,7 +252,10 @@ struct Elements<'de> {
 impl<'de> SeqAccess<'de> for Elements<'de> {
     type Error = Mismatch;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Mismatch> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Mismatch> {
         let Some(element) = self.left.next() else { return Ok(None) };
         let node = self.array.within(element.get())?;
         let segment = Segment::Index(self.index);
@@ -279,7 +302,10 @@ struct Fields<'de> {
 impl<'de> MapAccess<'de> for Fields<'de> {
     type Error = Mismatch;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mismatch> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Mismatch> {
         let Some((name, value)) = self.left.next() else { return Ok(None) };
         let segment = segment(&name, self.declared);
         self.value = Some((segment, value));
@@ -289,7 +315,8 @@ impl<'de> MapAccess<'de> for Fields<'de> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mismatch> {
-        let (segment, value) = self.value.take().ok_or_else(|| Mismatch::custom("no key was read"))?;
+        let (segment, value) =
+            self.value.take().ok_or_else(|| Mismatch::custom("no key was read"))?;
         let node = self.object.within(value.get())?;
         seed.deserialize(node).map_err(|mismatch| mismatch.within(segment, node.kind()))
     }

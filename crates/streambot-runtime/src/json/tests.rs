@@ -98,14 +98,26 @@ fn a_value_of_another_kind_is_named_by_its_path_and_kinds() {
         (json!({ "id": "secret" }), "id", "expected an integer (u32), found text"),
         (json!({ "id": 1.5 }), "id", "expected an integer (u32), found a number with decimals"),
         (json!({ "id": -1 }), "id", "expected an integer (u32), found an integer out of range"),
-        (json!({ "place": { "depth": "secret" } }), "place.depth", "expected a number (f64), found text"),
+        (
+            json!({ "place": { "depth": "secret" } }),
+            "place.depth",
+            "expected a number (f64), found text",
+        ),
         (json!({ "place": ["secret"] }), "place[0]", "expected a number (f64), found text"),
         (json!({ "place": true }), "place", "expected an object, found a boolean"),
         (json!({ "place": {} }), "place", "missing field `depth`"),
         (json!({ "items": { "secret": 1 } }), "items", "expected an array, found an object"),
-        (json!({ "items": [{ "name": "secret" }, { "name": null }] }), "items[1].name", "expected text, found null"),
+        (
+            json!({ "items": [{ "name": "secret" }, { "name": null }] }),
+            "items[1].name",
+            "expected text, found null",
+        ),
         (json!({ "size": [1] }), "size", "expected an array of another length, found an array"),
-        (json!({ "size": [1, 2, 3] }), "size", "expected an array of another length, found an array"),
+        (
+            json!({ "size": [1, 2, 3] }),
+            "size",
+            "expected an array of another length, found an array",
+        ),
         (json!({ "email": "secret" }), "email", "expected another value, found text"),
         (json!({ "odd": { "secret": 1 } }), "odd", "expected another value, found an object"),
     ];
@@ -117,7 +129,11 @@ fn a_value_of_another_kind_is_named_by_its_path_and_kinds() {
 #[test]
 fn names_that_the_type_does_not_declare_are_not_shown() {
     let cases = [
-        (json!({ "labels": { "secret": 256 } }), "labels.*", "expected an integer (u8), found an integer out of range"),
+        (
+            json!({ "labels": { "secret": 256 } }),
+            "labels.*",
+            "expected an integer (u8), found an integer out of range",
+        ),
         (
             json!({ "by_number": { "7": { "depth": "secret" } } }),
             "by_number.*.depth",
@@ -142,15 +158,31 @@ fn names_that_the_type_does_not_declare_are_not_shown() {
 #[test]
 fn variants_of_an_enum_are_shown_if_the_type_declares_them() {
     let cases = [
-        (json!({ "payment": "secret" }), "payment", "expected a variant of the type, found another name"),
-        (json!({ "payment": { "secret": 1 } }), "payment", "expected a variant of the type, found another name"),
+        (
+            json!({ "payment": "secret" }),
+            "payment",
+            "expected a variant of the type, found another name",
+        ),
+        (
+            json!({ "payment": { "secret": 1 } }),
+            "payment",
+            "expected a variant of the type, found another name",
+        ),
         (
             json!({ "payment": { "Card": { "number": "secret" } } }),
             "payment.Card.number",
             "expected an integer (u64), found text",
         ),
-        (json!({ "payment": { "Many": [1, "secret"] } }), "payment.Many[1]", "expected an integer (u8), found text"),
-        (json!({ "payment": "Many" }), "payment", "expected a variant with content, found the name of a variant"),
+        (
+            json!({ "payment": { "Many": [1, "secret"] } }),
+            "payment.Many[1]",
+            "expected an integer (u8), found text",
+        ),
+        (
+            json!({ "payment": "Many" }),
+            "payment",
+            "expected a variant with content, found the name of a variant",
+        ),
         (json!({ "payment": 5 }), "payment", "expected a variant of the type, found an integer"),
     ];
     for (field, path, reason) in cases {

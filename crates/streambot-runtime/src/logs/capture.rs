@@ -40,7 +40,9 @@ impl Capture {
     pub(crate) fn into_lines(self) -> Vec<u8> {
         let Self { mut lines, left_out, .. } = self;
         if left_out > 0 {
-            let note = format!("[streambot: {left_out} more bytes of log lines are in CloudWatch Logs only]\n");
+            let note = format!(
+                "[streambot: {left_out} more bytes of log lines are in CloudWatch Logs only]\n"
+            );
             lines.extend_from_slice(note.as_bytes());
         }
         lines
@@ -60,7 +62,8 @@ pub(crate) fn capture_of_invocation() -> Capture {
 
 /// Keeps a line with those of its invocation.
 pub(super) fn add(line: &[u8]) {
-    if !ENABLED.load(Ordering::Relaxed) || scope::current().is_some_and(|scope| scope.capture(line)) {
+    if !ENABLED.load(Ordering::Relaxed) || scope::current().is_some_and(|scope| scope.capture(line))
+    {
         return;
     }
     BETWEEN.lock().unwrap_or_else(PoisonError::into_inner).add(line);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::ecs::EcsCredentialsProvider;
-use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::environment::{
+    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
+};
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::ProvideRegion;
 use aws_config::provider_config::ProviderConfig;
@@ -19,9 +21,14 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long uploads may take after one invocation: `STREAMBOT_LOG_UPLOAD_TIMEOUT_MS`, or 1 s.
 pub(super) fn upload_timeout() -> Duration {
-    let Some(value) = crate::environment::variable(TIMEOUT_VARIABLE) else { return DEFAULT_TIMEOUT };
+    let Some(value) = crate::environment::variable(TIMEOUT_VARIABLE) else {
+        return DEFAULT_TIMEOUT;
+    };
     parse_timeout(&value).unwrap_or_else(|| {
-        tracing::warn!(value, "{TIMEOUT_VARIABLE} is not a number of milliseconds from 1 up: 1000 is used");
+        tracing::warn!(
+            value,
+            "{TIMEOUT_VARIABLE} is not a number of milliseconds from 1 up: 1000 is used"
+        );
         DEFAULT_TIMEOUT
     })
 }
@@ -36,8 +43,9 @@ fn parse_timeout(value: &str) -> Option<Duration> {
 /// SnapStart. The chain of all the other places where credentials may be would make a function a
 /// good deal larger.
 pub(super) async fn client(timeout: Duration) -> aws_sdk_s3::Client {
-    let https =
-        aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
+    let https = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https();
     let settings = aws_sdk_s3::config::Builder::new()
         .behavior_version(BehaviorVersion::latest())
         .region(EnvironmentVariableRegionProvider::new().region().await)
@@ -45,7 +53,9 @@ pub(super) async fn client(timeout: Duration) -> aws_sdk_s3::Client {
         .timeout_config(timeouts(timeout))
         .retry_config(retries())
         .http_client(https);
-    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().find_map(crate::environment::variable);
+    let endpoint = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
+        .into_iter()
+        .find_map(crate::environment::variable);
     aws_sdk_s3::Client::from_conf(match endpoint {
         Some(endpoint) => settings.endpoint_url(endpoint).build(),
         None => settings.build(),
@@ -53,14 +63,18 @@ pub(super) async fn client(timeout: Duration) -> aws_sdk_s3::Client {
 }
 
 fn credentials(https: &SharedHttpClient, timeout: Duration) -> CredentialsProviderChain {
-    let provider = ProviderConfig::empty().with_http_client(https.clone()).with_retry_config(retries());
+    let provider =
+        ProviderConfig::empty().with_http_client(https.clone()).with_retry_config(retries());
     let container = EcsCredentialsProvider::builder()
         .configure(&provider)
         .connect_timeout(timeout / 4)
         .read_timeout(timeout / 2)
         .build();
-    CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
-        .or_else("Container", container)
+    CredentialsProviderChain::first_try(
+        "Environment",
+        EnvironmentVariableCredentialsProvider::new(),
+    )
+    .or_else("Container", container)
 }
 
 fn timeouts(timeout: Duration) -> TimeoutConfig {

@@ -61,7 +61,8 @@ impl Uploads {
         let Some(bucket) = &self.bucket else { return };
         let lines = log.scope.take_lines();
         let request_id = log.context.request_id().to_owned();
-        let object = Object::new(key(&self.prefix, &self.names.stack, &log), request_id, lines.into());
+        let object =
+            Object::new(key(&self.prefix, &self.names.stack, &log), request_id, lines.into());
         let left = log.context.remaining().saturating_sub(RESERVE);
         let put = async |object: &Object| bucket.put(object).await;
         let upload = async {
@@ -78,8 +79,19 @@ impl Uploads {
                 let pause_s = pause.map(|pause| pause.as_secs());
                 let error = Chain(&*error).to_string();
                 let key = object.key;
-                tracing::warn!(key, error, kept, pause_s, "failed to upload the invocation's log lines to S3");
-                let line = metrics::count_line(&self.names, &object.request_id, "LogUploadFailures", SystemTime::now());
+                tracing::warn!(
+                    key,
+                    error,
+                    kept,
+                    pause_s,
+                    "failed to upload the invocation's log lines to S3"
+                );
+                let line = metrics::count_line(
+                    &self.names,
+                    &object.request_id,
+                    "LogUploadFailures",
+                    SystemTime::now(),
+                );
                 super::print(&line);
             }
             Failure::Lost(Dropped { objects, bytes }) => tracing::warn!(

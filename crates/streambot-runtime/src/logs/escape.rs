@@ -63,7 +63,8 @@ fn is_control(character: char) -> bool {
 mod tests {
     use super::*;
 
-    const HOSTILE: &str = "a\nb\r\tc\u{1b}[31m\0\u{7f}\u{85}\u{9b}1m\u{2028}\u{2029}\u{202e}\u{2066}\"\\é🦀";
+    const HOSTILE: &str =
+        "a\nb\r\tc\u{1b}[31m\0\u{7f}\u{85}\u{9b}1m\u{2028}\u{2029}\u{202e}\u{2066}\"\\é🦀";
 
     #[test]
     fn text_shows_control_characters_by_their_escapes() {
@@ -80,8 +81,7 @@ mod tests {
         let mut json = String::new();
         json_string(&mut json, HOSTILE);
         assert_eq!(serde_json::from_str::<String>(&json).expect("a JSON string"), HOSTILE);
-        assert!(
-            !json.contains(|character: char| character.is_control() || ('\u{2028}'..'\u{2070}').contains(&character))
-        );
+        assert!(!json.contains(|character: char| character.is_control()
+            || ('\u{2028}'..'\u{2070}').contains(&character)));
     }
 }

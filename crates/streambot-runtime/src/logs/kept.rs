@@ -78,7 +78,8 @@ impl Kept {
 
     fn drop_excess(&mut self) -> Dropped {
         let mut dropped = Dropped::default();
-        while self.objects.len() > MAX_OBJECTS || (self.bytes > MAX_BYTES && self.objects.len() > 1) {
+        while self.objects.len() > MAX_OBJECTS || (self.bytes > MAX_BYTES && self.objects.len() > 1)
+        {
             let Some(object) = self.take() else { break };
             dropped.objects += 1;
             dropped.bytes += object.lines.len();

@@ -30,11 +30,16 @@ use crate::scope;
 pub(crate) const FATAL: &str = "streambot_runtime::fatal";
 
 /// Names that only Streambot writes in a JSON line.
-const RESERVED: [&str; 8] = ["timestamp", "level", "message", "target", "requestId", "xrayTraceId", "span", "_aws"];
+const RESERVED: [&str; 8] =
+    ["timestamp", "level", "message", "target", "requestId", "xrayTraceId", "span", "_aws"];
 
 /// The span of an invocation. At level `ERROR`, so that no filter that lets a line pass removes it.
 pub(crate) fn invocation_span(context: &Context) -> Span {
-    tracing::error_span!("invocation", requestId = context.request_id(), xrayTraceId = context.xray_trace_id())
+    tracing::error_span!(
+        "invocation",
+        requestId = context.request_id(),
+        xrayTraceId = context.xray_trace_id()
+    )
 }
 
 /// Writes a line for each event to `sink`.
@@ -106,7 +111,9 @@ impl<F> Lines<F> {
             let Some(fields) = extensions.get::<Fields>() else { continue };
             if !is_of_lambda(span.metadata()) {
                 let message = fields.message.iter().map(|message| ("message", message.clone()));
-                origin.spans.push((span.name(), message.chain(fields.values.iter().cloned()).collect()));
+                origin
+                    .spans
+                    .push((span.name(), message.chain(fields.values.iter().cloned()).collect()));
             } else if origin.request_id.is_none() {
                 origin.request_id = fields.get("requestId").map(str::to_owned);
                 origin.xray_trace_id = fields.get("xrayTraceId").map(str::to_owned);
@@ -136,7 +143,9 @@ impl<F> Lines<F> {
 /// Whether a span is the invocation's, of Streambot or of `lambda_runtime` around it.
 fn is_of_lambda(span: &Metadata<'_>) -> bool {
     matches!(span.name(), "invocation" | "Lambda runtime invoke")
-        && ["streambot_runtime", "lambda_runtime"].iter().any(|name| span.target().starts_with(name))
+        && ["streambot_runtime", "lambda_runtime"]
+            .iter()
+            .any(|name| span.target().starts_with(name))
 }
 
 fn level(metadata: &Metadata<'_>) -> &'static str {
@@ -172,7 +181,8 @@ fn write_json(line: &mut String, metadata: &Metadata<'_>, fields: &Fields, origi
     let mut written: Vec<Cow<'static, str>> = Vec::new();
     for (name, value) in fields.values.iter().chain(of_spans) {
         let reserved = RESERVED.contains(name);
-        let key = if reserved { Cow::Owned(format!("fields.{name}")) } else { Cow::Borrowed(*name) };
+        let key =
+            if reserved { Cow::Owned(format!("fields.{name}")) } else { Cow::Borrowed(*name) };
         // Events have few fields, so that a search is quicker than a set.
         if !written.contains(&key) {
             line.push(',');

@@ -39,7 +39,8 @@ pub(super) fn set() {
 
 fn log(panic: &PanicHookInfo<'_>, with_backtrace: bool) {
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
-    let message = crate::failure::without_values(panic.payload_as_str().unwrap_or("no message").to_owned());
+    let message =
+        crate::failure::without_values(panic.payload_as_str().unwrap_or("no message").to_owned());
     let backtrace = with_backtrace.then(|| Backtrace::force_capture().to_string());
     let backtrace = backtrace.as_deref();
     if INITIALIZING.load(Ordering::Relaxed) > 0 {
@@ -52,7 +53,10 @@ fn log(panic: &PanicHookInfo<'_>, with_backtrace: bool) {
 /// Whether both are the default hook. There is no way to ask for that, but the default hook has an
 /// address of its own. If the addresses differ against expectation, the message is written to
 /// standard error as well.
-#[allow(ambiguous_wide_pointer_comparisons, reason = "functions without a state differ in the table only")]
+#[allow(
+    ambiguous_wide_pointer_comparisons,
+    reason = "functions without a state differ in the table only"
+)]
 fn is_same(hook: &Hook, other: &Hook) -> bool {
     std::ptr::eq(&raw const **hook, &raw const **other)
 }

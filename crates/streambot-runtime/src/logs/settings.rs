@@ -65,7 +65,11 @@ impl Format {
     /// `INFO`.
     pub(crate) fn from_env() -> Self {
         let variable = |name| crate::environment::variable(name).unwrap_or_default();
-        Self::parse(&variable("AWS_LAMBDA_LOG_FORMAT"), &variable("AWS_LAMBDA_LOG_LEVEL"), &variable("RUST_LOG"))
+        Self::parse(
+            &variable("AWS_LAMBDA_LOG_FORMAT"),
+            &variable("AWS_LAMBDA_LOG_LEVEL"),
+            &variable("RUST_LOG"),
+        )
     }
 
     /// The text format at level `INFO`.
@@ -75,7 +79,8 @@ impl Format {
 
     pub(super) fn parse(format: &str, level: &str, rust_log: &str) -> Self {
         let level = Level::parse(level);
-        let directives = rust_log.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+        let directives =
+            rust_log.split(',').map(str::trim).filter(|directive| !directive.is_empty());
         let (parsed, unparsed): (Vec<_>, Vec<_>) =
             directives.partition(|directive| directive.parse::<Targets>().is_ok());
         let cap = level.map_or(LevelFilter::TRACE, Level::filter);
@@ -131,10 +136,11 @@ impl Format {
 /// The directives of `RUST_LOG`, none of them less severe than `cap`. Unless one of them is about
 /// Streambot, its errors and warnings pass.
 fn capped(targets: &Targets, cap: LevelFilter) -> Targets {
-    let names_runtime =
-        targets.default_level().is_some() || targets.iter().any(|(target, _)| RUNTIME.starts_with(target));
+    let names_runtime = targets.default_level().is_some()
+        || targets.iter().any(|(target, _)| RUNTIME.starts_with(target));
     let runtime = (!names_runtime).then_some((RUNTIME, LevelFilter::WARN));
-    let directives = targets.iter().chain(runtime).map(|(target, level)| (target.to_owned(), level.min(cap)));
+    let directives =
+        targets.iter().chain(runtime).map(|(target, level)| (target.to_owned(), level.min(cap)));
     let filter = Targets::new().with_targets(directives);
     match targets.default_level() {
         Some(level) => filter.with_default(level.min(cap)),
@@ -172,9 +178,17 @@ mod tests {
         assert_eq!(enabled("", "quakes=debug", "streambot_runtime::failure"), Some(L::WARN));
         assert_eq!(enabled("ERROR", "quakes=debug", "streambot_runtime::failure"), Some(L::ERROR));
         assert_eq!(enabled("", "quakes=debug", "hyper"), None);
-        assert_eq!(enabled("", "streambot_runtime=off", "streambot_runtime::failure"), None, "as written");
+        assert_eq!(
+            enabled("", "streambot_runtime=off", "streambot_runtime::failure"),
+            None,
+            "as written"
+        );
         assert_eq!(enabled("", "off", "streambot_runtime::failure"), None, "as written");
-        assert_eq!(enabled("", "quakes=debug,error", "streambot_runtime::failure"), Some(L::ERROR), "as written");
+        assert_eq!(
+            enabled("", "quakes=debug,error", "streambot_runtime::failure"),
+            Some(L::ERROR),
+            "as written"
+        );
     }
 
     #[test]

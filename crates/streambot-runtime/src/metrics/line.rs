@@ -74,7 +74,8 @@ impl<'a> Metric<'a> {
     /// How many bytes it takes at most: its name twice, each character of it as an escape at the
     /// worst.
     fn max_bytes(&self) -> usize {
-        const BESIDE_NAME: usize = r#"{"Name":"","Unit":"Milliseconds"},"":18446744073709551615,"#.len();
+        const BESIDE_NAME: usize =
+            r#"{"Name":"","Unit":"Milliseconds"},"":18446744073709551615,"#.len();
         let escaped: usize = self.name.bytes().map(|byte| if byte < b' ' { 6 } else { 2 }).sum();
         2 * escaped + BESIDE_NAME
     }

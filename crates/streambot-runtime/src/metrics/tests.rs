@@ -6,7 +6,12 @@ use super::*;
 use crate::context::Context;
 
 fn names() -> Names {
-    Names { metric: "quakes-production".into(), stack: "quakes-production".into(), version: None, level: "INFO" }
+    Names {
+        metric: "quakes-production".into(),
+        stack: "quakes-production".into(),
+        version: None,
+        level: "INFO",
+    }
 }
 
 fn invocation() -> Invocation {
@@ -22,10 +27,18 @@ fn invocation() -> Invocation {
 }
 
 fn lines_of(names: &Names, invocation: &Invocation, counts: &Counts) -> Vec<String> {
-    let context = Context::new("id-1".to_owned(), String::new(), SystemTime::now(), crate::clock::Clock::System);
+    let context = Context::new(
+        "id-1".to_owned(),
+        String::new(),
+        SystemTime::now(),
+        crate::clock::Clock::System,
+    );
     let active = scope::start(&context, &names.metric);
     let now = UNIX_EPOCH + Duration::from_millis(1_545_084_650_987);
-    invocation_lines(names, active.scope(), invocation, counts, now).lines().map(str::to_owned).collect()
+    invocation_lines(names, active.scope(), invocation, counts, now)
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn parsed(invocation: &Invocation, counts: &Counts) -> Vec<Value> {
@@ -52,7 +65,10 @@ fn announced(line: &Value) -> Vec<(String, String, Value)> {
 fn the_first_line_has_the_contracts_metric_alone() {
     let lines = parsed(&invocation(), &Counts::from([("Alerts".into(), 5)]));
     assert_eq!(lines[0]["Status"], "Success");
-    assert_eq!(announced(&lines[0]), [("quakes-production".to_owned(), "Status".to_owned(), json!(1))]);
+    assert_eq!(
+        announced(&lines[0]),
+        [("quakes-production".to_owned(), "Status".to_owned(), json!(1))]
+    );
     assert!(lines[1].get("quakes-production").is_none() && lines[1].get("Status").is_none());
 }
 
@@ -69,7 +85,8 @@ fn the_lines_announce_every_value_they_hold() {
         ("IteratorAge", json!(2_000)),
         ("Alerts", json!(5)),
     ];
-    let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), "StackName".to_owned(), value)).into();
+    let expected: Vec<_> =
+        expected.map(|(name, value)| (name.to_owned(), "StackName".to_owned(), value)).into();
     assert_eq!(announced(&lines[1]), expected);
 }
 
@@ -85,7 +102,8 @@ fn every_line_says_when_it_was_written_and_for_which_invocation() {
 #[test]
 fn a_published_version_has_a_dimension_beside_the_contracts() {
     let names = Names { version: Some("7".to_owned()), ..names() };
-    let line: Value = serde_json::from_str(&lines_of(&names, &invocation(), &Counts::new())[0]).expect("JSON");
+    let line: Value =
+        serde_json::from_str(&lines_of(&names, &invocation(), &Counts::new())[0]).expect("JSON");
     let status = &line["_aws"]["CloudWatchMetrics"][0];
     assert_eq!(status["Dimensions"], json!([["Status"], ["Status", "ExecutedVersion"]]));
     assert_eq!((&line["ExecutedVersion"], &line["Status"]), (&json!("7"), &json!("Success")));
@@ -99,7 +117,8 @@ fn a_failure_is_an_error_under_the_same_name() {
 
 #[test]
 fn no_line_has_more_metrics_than_cloudwatch_takes() {
-    let counts: Counts = (0..250).map(|index| (Cow::Owned(format!("metric-{index:03}")), 1)).collect();
+    let counts: Counts =
+        (0..250).map(|index| (Cow::Owned(format!("metric-{index:03}")), 1)).collect();
     let lines = parsed(&invocation(), &counts);
     assert!(lines.iter().all(|line| announced(line).len() <= 100));
     assert_eq!(lines.iter().map(|line| announced(line).len()).sum::<usize>(), 1 + 6 + 250);
@@ -111,12 +130,15 @@ fn no_line_comes_near_the_size_at_which_cloudwatch_splits_it() {
     let names = ["n", "é", "\u{1}", "\"", "🦀"].map(|character| character.repeat(1_000));
     let counts: Counts = names
         .iter()
-        .flat_map(|name| (0..100).map(move |index| (Cow::Owned(format!("{name}{index}")), u64::MAX)))
+        .flat_map(|name| {
+            (0..100).map(move |index| (Cow::Owned(format!("{name}{index}")), u64::MAX))
+        })
         .collect();
     let lines = lines_of(&super::tests::names(), &invocation(), &counts);
     let longest = lines.iter().map(String::len).max().expect("lines");
     assert!(longest < 200_000, "{longest} bytes");
-    let announced = lines.iter().map(|line| announced(&serde_json::from_str(line).expect("JSON")).len());
+    let announced =
+        lines.iter().map(|line| announced(&serde_json::from_str(line).expect("JSON")).len());
     assert_eq!(announced.sum::<usize>(), 1 + 6 + 500, "none is lost");
 }
 

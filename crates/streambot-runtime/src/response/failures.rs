@@ -72,9 +72,12 @@ impl Failures {
     /// The failed records in the order of their batch, without [foreign](Self::foreign) ones.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record> {
         let words = self.failed.iter().enumerate().filter(|(_, word)| **word != 0);
-        let indexes = words
-            .flat_map(|(place, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| place * 64 + bit));
-        self.event.iter().flat_map(move |event| indexes.clone().map(|index| Record::new(Arc::clone(event), index)))
+        let indexes = words.flat_map(|(place, word)| {
+            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| place * 64 + bit)
+        });
+        self.event.iter().flat_map(move |event| {
+            indexes.clone().map(|index| Record::new(Arc::clone(event), index))
+        })
     }
 
     /// A record that is not from the same batch as the first one.

@@ -3,7 +3,12 @@ use std::time::{Duration, SystemTime};
 use super::*;
 
 fn context(request_id: &str) -> Context {
-    Context::new(request_id.to_owned(), String::new(), SystemTime::now(), crate::clock::Clock::System)
+    Context::new(
+        request_id.to_owned(),
+        String::new(),
+        SystemTime::now(),
+        crate::clock::Clock::System,
+    )
 }
 
 fn count_one(name: &'static str) {
@@ -32,7 +37,10 @@ fn code_of_the_invocation_finds_it_on_its_thread_in_tasks_and_on_blocking_thread
             })
             .await;
         let counts = scope.close();
-        assert_eq!(counts.keys().map(|name| &**name).collect::<Vec<_>>(), ["blocking", "polled", "spawned"]);
+        assert_eq!(
+            counts.keys().map(|name| &**name).collect::<Vec<_>>(),
+            ["blocking", "polled", "spawned"]
+        );
     });
 }
 
@@ -48,7 +56,9 @@ fn invocations_of_several_runtimes_do_not_mix() {
                         let work = async {
                             for _ in 0..round {
                                 count_one("ran");
-                                tokio::task::spawn_blocking(|| count_one("blocking")).await.expect("it ends");
+                                tokio::task::spawn_blocking(|| count_one("blocking"))
+                                    .await
+                                    .expect("it ends");
                             }
                         };
                         scope.run(work).await;
@@ -65,7 +75,8 @@ fn invocations_of_several_runtimes_do_not_mix() {
 #[test]
 fn futures_that_are_polled_in_turns_keep_their_own_scope() {
     runtime().block_on(async {
-        let (first, second) = (start(&context("first"), "metric"), start(&context("second"), "metric"));
+        let (first, second) =
+            (start(&context("first"), "metric"), start(&context("second"), "metric"));
         let ids = async |scope: &Scope| {
             let ids = async {
                 let before = current().map(|scope| scope.request_id().to_owned());
@@ -119,13 +130,18 @@ fn a_thread_without_a_runtime_finds_the_only_invocation_there_is() {
     let (here, there) = (runtime(), runtime());
     let (here, there) = (here.handle().id(), there.handle().id());
     let mut registry = Registry::default();
-    let found = |registry: &Registry, id| registry.find(id).map(|scope| scope.request_id().to_owned());
+    let found =
+        |registry: &Registry, id| registry.find(id).map(|scope| scope.request_id().to_owned());
     assert_eq!(found(&registry, None), None);
 
     registry.take_pending(Some(here));
     registry.active.push(Active { runtime: Some(here), scope: scope("registry-1") });
     assert_eq!(found(&registry, None).as_deref(), Some("registry-1"));
-    assert_eq!(found(&registry, Some(there)).as_deref(), Some("registry-1"), "a runtime without invocations");
+    assert_eq!(
+        found(&registry, Some(there)).as_deref(),
+        Some("registry-1"),
+        "a runtime without invocations"
+    );
 
     registry.take_pending(Some(there));
     assert_eq!(found(&registry, Some(there)), None, "a runtime between two of its invocations");

@@ -17,7 +17,10 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     // Build scripts look at these, and would run again for each change between a shell and a test.
     for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|own| name.to_string_lossy().starts_with(own))
+        {
             cargo.env_remove(name);
         }
     }
@@ -67,7 +70,10 @@ impl Api {
                 let headers = vec![
                     ("Lambda-Runtime-Aws-Request-Id", id),
                     ("Lambda-Runtime-Deadline-Ms", deadline.to_string()),
-                    ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-west-1:1:function:f".to_owned()),
+                    (
+                        "Lambda-Runtime-Invoked-Function-Arn",
+                        "arn:aws:lambda:eu-west-1:1:function:f".to_owned(),
+                    ),
                     ("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7;Sampled=1".to_owned()),
                 ];
                 return Response { headers, ..Response::new(200, event) };
@@ -120,7 +126,8 @@ impl Drop for Process {
 pub fn run(variables: &[(&str, &str)], events: &[String]) -> Ended {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("lines-{}-{number}", std::process::id()));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("lines-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let output = |name: &str| std::fs::File::create(folder.join(name)).expect("a file");
 
@@ -152,9 +159,16 @@ pub fn run(variables: &[(&str, &str)], events: &[String]) -> Ended {
     let process = Process(child);
     let seen = api.seen.lock().expect("no panic");
     let timeout = Duration::from_secs(40);
-    let (seen, waited) = api.changed.wait_timeout_while(seen, timeout, |seen| !seen.ended).expect("no panic");
-    let posts: Vec<_> = seen.posts.iter().map(|(_, path, body)| (path.clone(), body.clone())).collect();
-    let delays = seen.posts.iter().zip(seen.polls.iter().skip(1)).map(|((post, ..), poll)| *poll - *post).collect();
+    let (seen, waited) =
+        api.changed.wait_timeout_while(seen, timeout, |seen| !seen.ended).expect("no panic");
+    let posts: Vec<_> =
+        seen.posts.iter().map(|(_, path, body)| (path.clone(), body.clone())).collect();
+    let delays = seen
+        .posts
+        .iter()
+        .zip(seen.polls.iter().skip(1))
+        .map(|((post, ..), poll)| *poll - *post)
+        .collect();
     drop(seen);
     drop(process);
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).expect("text");

@@ -11,7 +11,9 @@ const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 
 /// The lines that are left at this level of the function.
 pub fn kept<'a>(lines: impl Iterator<Item = &'a str>, level: &str) -> Vec<&'a str> {
-    let rank = |level: &str| LEVELS.iter().position(|name| *name == level).expect("one of Lambda's levels");
+    let rank = |level: &str| {
+        LEVELS.iter().position(|name| *name == level).expect("one of Lambda's levels")
+    };
     lines.filter(|line| rank(level_of(line)) >= rank(level)).collect()
 }
 
@@ -25,11 +27,15 @@ fn level_of(line: &str) -> &'static str {
 /// Whether this is a time as RFC 3339 has it, in UTC with milliseconds.
 pub fn is_timestamp(text: &str) -> bool {
     let pattern = "dddd-dd-ddTdd:dd:dd.dddZ";
-    let fits = |(found, wanted): (char, char)| if wanted == 'd' { found.is_ascii_digit() } else { found == wanted };
+    let fits = |(found, wanted): (char, char)| {
+        if wanted == 'd' { found.is_ascii_digit() } else { found == wanted }
+    };
     if text.len() != pattern.len() || !text.chars().zip(pattern.chars()).all(fits) {
         return false;
     }
-    let number = |range| text.get(range).and_then(|digits: &str| digits.parse::<u32>().ok()).unwrap_or(u32::MAX);
+    let number = |range| {
+        text.get(range).and_then(|digits: &str| digits.parse::<u32>().ok()).unwrap_or(u32::MAX)
+    };
     (1..=12).contains(&number(5..7))
         && (1..=31).contains(&number(8..10))
         && number(11..13) < 24

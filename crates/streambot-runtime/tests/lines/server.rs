@@ -45,17 +45,28 @@ pub fn serve(respond: impl Fn(Request) -> Response + Send + Sync + 'static) -> S
     address
 }
 
-fn converse(mut stream: &TcpStream, respond: &(dyn Fn(Request) -> Response + Send + Sync)) -> std::io::Result<()> {
+fn converse(
+    mut stream: &TcpStream,
+    respond: &(dyn Fn(Request) -> Response + Send + Sync),
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(request) = read(&mut reader, stream)? {
         let Response { status, headers, body } = respond(request);
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        write!(stream, "HTTP/1.1 {status} -\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())?;
+        let headers: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        write!(
+            stream,
+            "HTTP/1.1 {status} -\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )?;
     }
     Ok(())
 }
 
-fn read(reader: &mut BufReader<TcpStream>, mut stream: &TcpStream) -> std::io::Result<Option<Request>> {
+fn read(
+    reader: &mut BufReader<TcpStream>,
+    mut stream: &TcpStream,
+) -> std::io::Result<Option<Request>> {
     let mut line = || -> std::io::Result<String> {
         let mut line = String::new();
         reader.read_line(&mut line)?;
@@ -89,7 +100,8 @@ fn read(reader: &mut BufReader<TcpStream>, mut stream: &TcpStream) -> std::io::R
             }
         }
     } else {
-        let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let length =
+            request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         body.resize(length, 0);
         reader.read_exact(&mut body)?;
     }

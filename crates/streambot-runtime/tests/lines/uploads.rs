@@ -50,7 +50,8 @@ impl Bucket {
     }
 }
 
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "ENVIRONMENTKEY"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+const KEYS: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "ENVIRONMENTKEY"), ("AWS_SECRET_ACCESS_KEY", "secret")];
 
 fn run_with(bucket: &Arc<Bucket>, variables: &[(&str, &str)], events: &[String]) -> Ended {
     let url = bucket.serve();
@@ -68,10 +69,25 @@ fn each_invocation_has_an_object_with_its_own_lines() {
     let ended = run_with(&bucket, &KEYS, &[event("info"), event("print second")]);
     let objects = bucket.objects.lock().unwrap();
     let number = records(["x"]).sequence_number(0);
-    let key = |request: usize| format!("live/quakes-test/shardId-000000000000/{number}-request-{request}.log");
-    assert_eq!(objects.iter().map(|(key, ..)| key.clone()).collect::<Vec<_>>(), [key(1), key(2)], "{}", ended.stdout);
-    assert!(objects[0].1.contains("an info line") && !objects[0].1.contains("second"), "{}", objects[0].1);
-    assert!(objects[1].1.contains("second") && !objects[1].1.contains("an info line"), "{}", objects[1].1);
+    let key = |request: usize| {
+        format!("live/quakes-test/shardId-000000000000/{number}-request-{request}.log")
+    };
+    assert_eq!(
+        objects.iter().map(|(key, ..)| key.clone()).collect::<Vec<_>>(),
+        [key(1), key(2)],
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        objects[0].1.contains("an info line") && !objects[0].1.contains("second"),
+        "{}",
+        objects[0].1
+    );
+    assert!(
+        objects[1].1.contains("second") && !objects[1].1.contains("an info line"),
+        "{}",
+        objects[1].1
+    );
     assert!(objects[0].2.contains("Credential=ENVIRONMENTKEY/"), "{}", objects[0].2);
 }
 
@@ -81,10 +97,20 @@ fn lines_of_a_failed_upload_go_under_their_own_key_with_the_next() {
     bucket.fails_once.store(true, Ordering::Relaxed);
     let ended = run_with(&bucket, &KEYS, &[event("info"), event("print second")]);
     let objects = bucket.objects.lock().unwrap();
-    let of = |request: &str| objects.iter().find(|(key, ..)| key.ends_with(request)).map(|(_, lines, _)| lines);
-    assert!(of("request-1.log").is_some_and(|lines| lines.contains("an info line")), "{}", ended.stdout);
+    let of = |request: &str| {
+        objects.iter().find(|(key, ..)| key.ends_with(request)).map(|(_, lines, _)| lines)
+    };
+    assert!(
+        of("request-1.log").is_some_and(|lines| lines.contains("an info line")),
+        "{}",
+        ended.stdout
+    );
     assert!(of("request-2.log").is_some_and(|lines| lines.contains("second")), "{}", ended.stdout);
-    assert!(ended.stdout.contains("AccessDenied") && ended.stdout.contains("LogUploadFailures"), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("AccessDenied") && ended.stdout.contains("LogUploadFailures"),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[test]
@@ -100,7 +126,12 @@ fn a_bucket_that_accepts_and_never_responds_does_not_delay_the_next_event_beyond
         let expected = if index < 3 { Duration::from_millis(300) } else { Duration::ZERO };
         assert!(*delay <= expected + slack, "{index}: {:?}", ended.delays);
     }
-    assert_eq!(ended.stdout.matches("\"LogUploadFailures\",").count(), 3, "then it pauses: {}", ended.stdout);
+    assert_eq!(
+        ended.stdout.matches("\"LogUploadFailures\",").count(),
+        3,
+        "then it pauses: {}",
+        ended.stdout
+    );
 }
 
 #[test]
@@ -116,7 +147,8 @@ fn the_default_cap_is_one_second() {
 fn the_last_event_of_a_window_has_its_object_under_its_shard() {
     let bucket = Arc::new(Bucket::default());
     let event = Event::new().shard_id("shardId-000000000007");
-    let event = event.window("2026-11-24T17:00:00Z", "2026-11-24T17:01:00Z", json!(3)).final_invoke();
+    let event =
+        event.window("2026-11-24T17:00:00Z", "2026-11-24T17:01:00Z", json!(3)).final_invoke();
     let ended = run_with(&bucket, &[KEYS[0], KEYS[1], ("SHAPE", "window")], &[event.to_json()]);
     let objects = bucket.objects.lock().unwrap();
     assert_eq!(objects.len(), 1, "{}", ended.stdout);
@@ -127,13 +159,18 @@ fn the_last_event_of_a_window_has_its_object_under_its_shard() {
 fn credentials_of_a_containers_endpoint_are_used() {
     let bucket = Arc::new(Bucket::default());
     let url = format!("{}/credentials", bucket.serve());
-    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*url), ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "token-1")];
+    let variables = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*url),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "token-1"),
+    ];
     let ended = run_with(&bucket, &variables, &[event("info"), event("info")]);
     let objects = bucket.objects.lock().unwrap();
     assert_eq!(objects.len(), 2, "{}", ended.stdout);
     assert!(
-        objects.iter().all(|(.., authorization)| authorization.contains("Credential=CONTAINERKEY/eu-west-1")
-            || authorization.contains("Credential=CONTAINERKEY/")),
+        objects
+            .iter()
+            .all(|(.., authorization)| authorization.contains("Credential=CONTAINERKEY/eu-west-1")
+                || authorization.contains("Credential=CONTAINERKEY/")),
         "{objects:?}"
     );
     assert_eq!(*bucket.asked.lock().unwrap(), ["token-1"], "asked once");

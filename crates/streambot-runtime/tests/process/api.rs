@@ -47,7 +47,12 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let ((call_sender, calls), (idle_sender, idle)) = (channel(), channel());
-        let state = State { events: Mutex::new(events), registration, calls: call_sender, idle: idle_sender };
+        let state = State {
+            events: Mutex::new(events),
+            registration,
+            calls: call_sender,
+            idle: idle_sender,
+        };
         let state = Arc::new(state);
         std::thread::spawn(move || {
             for connection in listener.incoming() {

@@ -13,9 +13,8 @@ pub(crate) fn run(function: &str) -> Result<(), Error> {
             let _thread = std::thread::spawn(move || ended.recv());
             streambot_runtime::run(values)
         }
-        "within_tokio" => {
-            tokio::runtime::Runtime::new()?.block_on(async { streambot_runtime::run(async || Ok(each(fail_if_told))) })
-        }
+        "within_tokio" => tokio::runtime::Runtime::new()?
+            .block_on(async { streambot_runtime::run(async || Ok(each(fail_if_told))) }),
         "failing" => streambot_runtime::run(async || Ok(each(fail_if_told))),
         "hooks" => streambot_runtime::run(async || {
             on_shutdown(async || tracing::info!("first hook"));
@@ -37,7 +36,9 @@ async fn fail_if_told(record: Record) -> Result<(), Error> {
 
 /// Fails with the values of two names, in the stack and in the environment.
 async fn values() -> Result<streambot_runtime::Each<Marker, Handler>, Error> {
-    let value = |name: &str| format!("{name} {:?} {:?}", Stack::from_env().value(name), std::env::var(name).ok());
+    let value = |name: &str| {
+        format!("{name} {:?} {:?}", Stack::from_env().value(name), std::env::var(name).ok())
+    };
     Err([value("Table"), value("Set")].join(", ").into())
 }
 

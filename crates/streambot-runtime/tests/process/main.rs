@@ -35,7 +35,8 @@ fn main() -> Result<ExitCode, streambot_runtime::Error> {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let is_chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter));
+    let is_chosen =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(*filter));
     let mut failed = 0;
     for (name, case) in CASES.into_iter().filter(|(name, _)| is_chosen(name)) {
         if arguments.iter().any(|argument| argument == "--list") {
@@ -59,7 +60,11 @@ struct Function {
 impl Function {
     /// Starts a function whose `.env` has this content.
     fn start(name: &str, dotenv: &[u8], api: Api) -> Self {
-        let folder = std::env::temp_dir().join(format!("streambot-{name}-{}-{}", std::process::id(), api.port()));
+        let folder = std::env::temp_dir().join(format!(
+            "streambot-{name}-{}-{}",
+            std::process::id(),
+            api.port()
+        ));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(".env"), dotenv).unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
@@ -79,7 +84,8 @@ impl Function {
     }
 
     fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
+        let sent =
+            Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -116,7 +122,10 @@ fn values_are_everywhere() {
 
 fn values_are_in_the_stack_only() {
     let (_, message) = Function::start("values_beside_a_thread", DOTENV, Api::start()).init_error();
-    assert_eq!(message, r#"Table Some("later") None, Set Some("by the process") Some("by the process")"#);
+    assert_eq!(
+        message,
+        r#"Table Some("later") None, Set Some("by the process") Some("by the process")"#
+    );
 }
 
 fn unreadable_file() {
@@ -141,13 +150,17 @@ fn within_tokio() {
 fn own_bodies() {
     let events = [records(["a", "fail"]), records(["fail"]), records(["a"])];
     let bodies = events.each_ref().map(|event| event.to_json());
-    let mut function =
-        Function::start("failing", b"STREAMBOT_REPORT_BATCH_ITEM_FAILURES=true", Api::with_events(bodies));
+    let mut function = Function::start(
+        "failing",
+        b"STREAMBOT_REPORT_BATCH_ITEM_FAILURES=true",
+        Api::with_events(bodies),
+    );
     let expected = [Some(events[0].sequence_number(1)), Some(events[1].sequence_number(0)), None];
     for (index, failed) in expected.into_iter().enumerate() {
         let Call { path, body } = function.api.next_call();
         assert_eq!(path, format!("/2018-06-01/runtime/invocation/request-{index}/response"));
-        let failures: Vec<_> = failed.map(|number| json!({ "itemIdentifier": number })).into_iter().collect();
+        let failures: Vec<_> =
+            failed.map(|number| json!({ "itemIdentifier": number })).into_iter().collect();
         let response: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(response, json!({ "batchItemFailures": failures }));
     }
@@ -169,7 +182,10 @@ fn hooks() {
     assert!(output.status.success(), "{output:?}");
     let lines = String::from_utf8(output.stdout).unwrap();
     let place = |text: &str| lines.find(text).unwrap_or_else(|| panic!("{text}: {lines}"));
-    assert!(place("first hook") < place("second hook fails") && place("second hook fails") < place("third hook"));
+    assert!(
+        place("first hook") < place("second hook fails")
+            && place("second hook fails") < place("third hook")
+    );
 }
 
 fn hanging_hook() {
@@ -177,7 +193,10 @@ fn hanging_hook() {
     let output = terminated("hanging_hook");
     assert!(output.status.success(), "{output:?}");
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("`on_shutdown` take longer"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("`on_shutdown` take longer"),
+        "{output:?}"
+    );
 }
 
 fn no_hooks() {

@@ -1,4 +1,5 @@
-//! Alerts for strong earthquakes: each record of the stream is one earthquake, and the strong ones are logged and counted.
+//! Alerts for strong earthquakes: each record of the stream is one earthquake, and the strong ones
+//! are logged and counted.
 
 use streambot_runtime::{Error, Json, each, metrics, run};
 

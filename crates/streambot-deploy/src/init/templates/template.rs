@@ -10,8 +10,9 @@ fn main() -> Result<(), TemplateError> {
     template.description("Alerts for strong earthquakes");
     streambot.add_to(&mut template);
 
-    // `template.resource(…)` adds what else the service needs; its id reaches the function's environment under its name
-    // here. `streambot.execution_role().allow(…)` makes a policy that gives the function rights to it.
+    // `template.resource(…)` adds what else the service needs; its id reaches the function's
+    // environment under its name here. `streambot.execution_role().allow(…)` makes a policy that
+    // gives the function rights to it.
 
     print!("{}", template.build()?);
     Ok(())

@@ -1,5 +1,5 @@
-//! What a single value has to be like: an exact value, or one of the operators. It refuses to know where in a record the
-//! value stands.
+//! What a single value has to be like: an exact value, or one of the operators. It refuses to know
+//! where in a record the value stands.
 
 use serde_json::{Map, Value};
 
@@ -57,15 +57,23 @@ impl Operator {
     pub(super) fn parse(value: &Value) -> Result<Operator, String> {
         let (name, argument) = match value {
             Value::Object(operator) => only_entry(operator)?,
-            Value::Array(_) => return Err("a list stands in a list; only values and operators may".to_owned()),
+            Value::Array(_) => {
+                return Err("a list stands in a list; only values and operators may".to_owned());
+            }
             exact => return Ok(Operator::Value(Test::Equals(exact.clone()))),
         };
         match (name, argument) {
             ("exists", Value::Bool(exists)) => Ok(Operator::Exists(*exists)),
-            ("exists", other) => Err(format!("`exists` is {}; it must be true or false", described(other))),
+            ("exists", other) => {
+                Err(format!("`exists` is {}; it must be true or false", described(other)))
+            }
             ("anything-but", argument) => parse_anything_but(argument).map(Operator::AnythingBut),
-            ("numeric", argument) => parse_numeric(argument).map(|ranges| Operator::Value(Test::Numeric(ranges))),
-            (name, argument) => TextTest::parse(name, argument).map(|test| Operator::Value(Test::Text(test))),
+            ("numeric", argument) => {
+                parse_numeric(argument).map(|ranges| Operator::Value(Test::Numeric(ranges)))
+            }
+            (name, argument) => {
+                TextTest::parse(name, argument).map(|test| Operator::Value(Test::Text(test)))
+            }
         }
     }
 
@@ -74,7 +82,9 @@ impl Operator {
         match self {
             Operator::Exists(exists) => *exists != values.is_empty(),
             Operator::Value(test) => values.iter().any(|value| test.matches(value)),
-            Operator::AnythingBut(tests) => values.iter().any(|value| !tests.iter().any(|test| test.matches(value))),
+            Operator::AnythingBut(tests) => {
+                values.iter().any(|value| !tests.iter().any(|test| test.matches(value)))
+            }
         }
     }
 }
@@ -83,13 +93,16 @@ impl Test {
     fn matches(&self, value: &Value) -> bool {
         match (self, value) {
             (Test::Equals(Value::Number(left)), Value::Number(right)) => {
-                left == right || left.as_f64() == right.as_f64() && !(left.is_u64() && right.is_u64())
+                left == right
+                    || left.as_f64() == right.as_f64() && !(left.is_u64() && right.is_u64())
             }
             (Test::Equals(expected), value) => expected == value,
             (Test::Text(test), Value::String(text)) => test.matches(text),
-            (Test::Numeric(ranges), Value::Number(number)) => number
-                .as_f64()
-                .is_some_and(|number| ranges.iter().all(|(comparison, limit)| comparison.holds(number, *limit))),
+            (Test::Numeric(ranges), Value::Number(number)) => {
+                number.as_f64().is_some_and(|number| {
+                    ranges.iter().all(|(comparison, limit)| comparison.holds(number, *limit))
+                })
+            }
             (Test::Text(_) | Test::Numeric(_), _) => false,
         }
     }
@@ -98,9 +111,14 @@ impl Test {
 impl TextTest {
     fn parse(name: &str, argument: &Value) -> Result<TextTest, String> {
         let ignoring_case = match argument {
-            Value::Object(inner) if matches!(name, "prefix" | "suffix") => match only_entry(inner)? {
+            Value::Object(inner) if matches!(name, "prefix" | "suffix") => match only_entry(inner)?
+            {
                 ("equals-ignore-case", text) => Some(text),
-                (other, _) => return Err(format!("`{name}` takes a text or `equals-ignore-case`, not `{other}`")),
+                (other, _) => {
+                    return Err(format!(
+                        "`{name}` takes a text or `equals-ignore-case`, not `{other}`"
+                    ));
+                }
             },
             _ => None,
         };
@@ -114,9 +132,13 @@ impl TextTest {
         };
         match name {
             "equals-ignore-case" => Ok(TextTest::EqualsIgnoreCase(text.to_lowercase())),
-            "prefix" if ignoring_case.is_some() => Ok(TextTest::PrefixIgnoreCase(text.to_lowercase())),
+            "prefix" if ignoring_case.is_some() => {
+                Ok(TextTest::PrefixIgnoreCase(text.to_lowercase()))
+            }
             "prefix" => Ok(TextTest::Prefix(text.clone())),
-            "suffix" if ignoring_case.is_some() => Ok(TextTest::SuffixIgnoreCase(text.to_lowercase())),
+            "suffix" if ignoring_case.is_some() => {
+                Ok(TextTest::SuffixIgnoreCase(text.to_lowercase()))
+            }
             "suffix" => Ok(TextTest::Suffix(text.clone())),
             "wildcard" => parse_wildcard(text).map(TextTest::Wildcard),
             other => Err(unknown(other)),
@@ -203,9 +225,10 @@ fn parse_anything_but(argument: &Value) -> Result<Vec<Test>, String> {
             };
             texts.iter().map(|text| TextTest::parse(name, text).map(Test::Text)).collect()
         }
-        other => {
-            Err(format!("`anything-but` is {}; it takes a text, a number, a list or an operator", described(other)))
-        }
+        other => Err(format!(
+            "`anything-but` is {}; it takes a text, a number, a list or an operator",
+            described(other)
+        )),
     }
 }
 
@@ -223,13 +246,16 @@ fn parse_numeric(argument: &Value) -> Result<Vec<(Comparison, f64)>, String> {
             && matches!(high, Comparison::Below | Comparison::AtMost)
             && from < to;
         if !is_range {
-            return Err("a range of `numeric` goes from a lower limit up to a higher one".to_owned());
+            return Err(
+                "a range of `numeric` goes from a lower limit up to a higher one".to_owned()
+            );
         }
     }
     Ok(comparisons)
 }
 
-/// Cuts a wildcard into the pieces between its asterisks; a backslash makes an asterisk or a backslash an ordinary one.
+/// Cuts a wildcard into the pieces between its asterisks; a backslash makes an asterisk or a
+/// backslash an ordinary one.
 fn parse_wildcard(text: &str) -> Result<Vec<String>, String> {
     let mut pieces = vec![String::new()];
     let mut characters = text.chars().peekable();
@@ -244,7 +270,12 @@ fn parse_wildcard(text: &str) -> Result<Vec<String>, String> {
             }
             '\\' => match characters.next() {
                 Some(escaped @ ('*' | '\\')) => escaped,
-                _ => return Err("a backslash of `wildcard` stands before neither * nor another one".to_owned()),
+                _ => {
+                    return Err(
+                        "a backslash of `wildcard` stands before neither * nor another one"
+                            .to_owned(),
+                    );
+                }
             },
             other => other,
         };

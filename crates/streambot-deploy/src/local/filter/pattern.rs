@@ -1,5 +1,6 @@
-//! The shape of a pattern: objects of fields, each with the values it may have, and `$or`. It refuses to know what the
-//! operators do with a value (`operator.rs`) and where the values come from.
+//! The shape of a pattern: objects of fields, each with the values it may have, and `$or`. It
+//! refuses to know what the operators do with a value (`operator.rs`) and where the values come
+//! from.
 
 use serde_json::{Map, Value};
 
@@ -73,21 +74,31 @@ impl Fields {
         for (key, value) in object {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             match value {
-                Value::Array(list) if key == OR => alternatives.push(Fields::parse_alternatives(list, &path)?),
+                Value::Array(list) if key == OR => {
+                    alternatives.push(Fields::parse_alternatives(list, &path)?)
+                }
                 Value::Object(inner) if key != OR => {
                     fields.push((key.clone(), Field::Object(Fields::parse(inner, &path)?)));
                 }
-                Value::Array(list) if list.is_empty() => return Err(format!("{} is an empty list", place(&path))),
+                Value::Array(list) if list.is_empty() => {
+                    return Err(format!("{} is an empty list", place(&path)));
+                }
                 Value::Array(list) => {
                     let values = list
                         .iter()
-                        .map(|value| Operator::parse(value).map_err(|problem| format!("{}: {problem}", place(&path))))
+                        .map(|value| {
+                            Operator::parse(value)
+                                .map_err(|problem| format!("{}: {problem}", place(&path)))
+                        })
                         .collect::<Result<Vec<Operator>, String>>()?;
                     fields.push((key.clone(), Field::Values(values)));
                 }
                 other => {
                     let is = described(other);
-                    return Err(format!("{} is {is}; it must be a list of values or an object", place(&path)));
+                    return Err(format!(
+                        "{} is {is}; it must be a list of values or an object",
+                        place(&path)
+                    ));
                 }
             }
         }
@@ -100,7 +111,11 @@ impl Fields {
         }
         let object = |value: &Value| match value {
             Value::Object(object) => Fields::parse(object, path),
-            other => Err(format!("{} holds {}; each of its items must be an object", place(path), described(other))),
+            other => Err(format!(
+                "{} holds {}; each of its items must be an object",
+                place(path),
+                described(other)
+            )),
         };
         list.iter().map(object).collect()
     }
@@ -111,7 +126,8 @@ impl Fields {
         self.alternatives.iter().flatten().for_each(|fields| fields.collect_keys(keys));
     }
 
-    /// Lambda takes no other pattern for the data of a Kinesis record, for it is always read as JSON.
+    /// Lambda takes no other pattern for the data of a Kinesis record, for it is always read as
+    /// JSON.
     fn check_data(&self) -> Result<(), String> {
         for (key, field) in &self.fields {
             if key == "data" && matches!(field, Field::Values(_)) {
@@ -121,10 +137,13 @@ impl Fields {
         self.alternatives.iter().flatten().try_for_each(Fields::check_data)
     }
 
-    /// In a list one element has to be like this as a whole. What is no object has none of the fields.
+    /// In a list one element has to be like this as a whole. What is no object has none of the
+    /// fields.
     fn matches(&self, value: Option<&Value>) -> bool {
         match value {
-            Some(Value::Array(list)) if list.iter().any(|item| item.is_object() || item.is_array()) => {
+            Some(Value::Array(list))
+                if list.iter().any(|item| item.is_object() || item.is_array()) =>
+            {
                 list.iter().any(|item| self.matches(Some(item)))
             }
             Some(Value::Object(object)) => self.match_fields(Some(object)),
@@ -145,11 +164,15 @@ impl Fields {
             }
         };
         self.fields.iter().all(field_matches)
-            && self.alternatives.iter().all(|fields| fields.iter().any(|fields| fields.match_fields(object)))
+            && self
+                .alternatives
+                .iter()
+                .all(|fields| fields.iter().any(|fields| fields.match_fields(object)))
     }
 }
 
-/// The values of a field: itself, or those of its list. An object is none, for a pattern would name its fields.
+/// The values of a field: itself, or those of its list. An object is none, for a pattern would name
+/// its fields.
 fn collect_leaves<'a>(value: &'a Value, leaves: &mut Vec<&'a Value>) {
     match value {
         Value::Array(list) => list.iter().for_each(|item| collect_leaves(item, leaves)),

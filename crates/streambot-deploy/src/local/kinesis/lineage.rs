@@ -1,6 +1,6 @@
-//! Which shards of a stream may be read now, and from where. A stream that is resharded closes parents and opens children, and a
-//! child is read only after its parents are done, or the order of a partition key would be lost. Pure: it refuses to know how
-//! shards are listed and read.
+//! Which shards of a stream may be read now, and from where. A stream that is resharded closes
+//! parents and opens children, and a child is read only after its parents are done, or the order of
+//! a partition key would be lost. Pure: it refuses to know how shards are listed and read.
 //!
 //! <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html>
 
@@ -24,7 +24,8 @@ pub(crate) enum Position {
 pub(crate) struct Listed {
     /// Its name.
     pub(crate) id: ShardId,
-    /// The one shard it was split from, or the two it was merged from; none for a shard the stream began with.
+    /// The one shard it was split from, or the two it was merged from; none for a shard the stream
+    /// began with.
     pub(crate) parents: Vec<ShardId>,
     /// Whether records can still be put there.
     pub(crate) is_open: bool,
@@ -82,13 +83,15 @@ impl Lineage {
         self.shards.iter().filter(|known| known.state != State::Done).map(|known| &known.listed.id)
     }
 
-    /// Takes the shards that may be read now: those whose parents are done, or are no longer listed because the stream has
-    /// dropped their records.
+    /// Takes the shards that may be read now: those whose parents are done, or are no longer listed
+    /// because the stream has dropped their records.
     pub(crate) fn take_ready(&mut self) -> Vec<(ShardId, Position)> {
         let waited_for: Vec<ShardId> = self.unfinished().cloned().collect();
         let mut ready = Vec::new();
         for known in &mut self.shards {
-            if known.state == State::Waiting && !known.listed.parents.iter().any(|parent| waited_for.contains(parent)) {
+            if known.state == State::Waiting
+                && !known.listed.parents.iter().any(|parent| waited_for.contains(parent))
+            {
                 known.state = State::Reading;
                 ready.push((known.listed.id.clone(), known.position.clone()));
             }
@@ -125,7 +128,12 @@ mod tests {
     /// "Children are read only after their parent is done", and after a merge both parents are.
     #[test]
     fn a_child_is_read_once_its_parents_are_done() {
-        let listing = vec![shard(0, &[], false), shard(1, &[], false), shard(2, &[0], false), shard(3, &[1, 2], true)];
+        let listing = vec![
+            shard(0, &[], false),
+            shard(1, &[], false),
+            shard(2, &[0], false),
+            shard(3, &[1, 2], true),
+        ];
         let mut lineage = Lineage::new(Position::TrimHorizon, listing);
         let from_start = |number| (ShardId::numbered(number), Position::TrimHorizon);
         assert_eq!(ready(&mut lineage), [from_start(0), from_start(1)]);
@@ -142,7 +150,8 @@ mod tests {
 
     #[test]
     fn from_the_latest_record_on_closed_shards_are_passed_over_and_new_ones_read_whole() {
-        let mut lineage = Lineage::new(Position::Latest, vec![shard(0, &[], false), shard(1, &[0], true)]);
+        let mut lineage =
+            Lineage::new(Position::Latest, vec![shard(0, &[], false), shard(1, &[0], true)]);
         assert_eq!(ready(&mut lineage), [(ShardId::numbered(1), Position::Latest)]);
         assert!(!lineage.has_child(&ShardId::numbered(1)));
         lineage.set_done(&ShardId::numbered(1));

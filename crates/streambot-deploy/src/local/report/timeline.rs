@@ -1,5 +1,6 @@
-//! What happened when in a run, in a form that stays small however long it goes on: totals over slices of time that widen, and
-//! single invocations of which only every so many are kept. It takes times and numbers, and refuses to know how they are drawn.
+//! What happened when in a run, in a form that stays small however long it goes on: totals over
+//! slices of time that widen, and single invocations of which only every so many are kept. It takes
+//! times and numbers, and refuses to know how they are drawn.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use crate::local::metrics::Value;
 const SLICES: usize = 240;
 /// How long a slice is at first, in milliseconds.
 const FIRST_SLICE: u64 = 25;
-/// How many points a series may have: invocations that went well, those that did not, discards, and each shard's checkpoints.
+/// How many points a series may have: invocations that went well, those that did not, discards, and
+/// each shard's checkpoints.
 const MOST_POINTS: usize = 6_000;
 /// The fewest points a shard's checkpoint line is thinned to.
 const FEWEST_CHECKPOINTS: usize = 250;
@@ -97,7 +99,8 @@ struct Shard {
     discards: Vec<(u64, u64, &'static str)>,
 }
 
-/// An invocation as it is drawn: lane, beginning and duration in milliseconds, records, attempt, ending, trouble.
+/// An invocation as it is drawn: lane, beginning and duration in milliseconds, records, attempt,
+/// ending, trouble.
 #[derive(Debug, Serialize)]
 struct Bar(usize, u64, f64, usize, u32, Ending, Option<Strike>);
 
@@ -188,7 +191,18 @@ impl Timeline {
 
     /// Notes an invocation that ended.
     pub(crate) fn invocation(&mut self, invocation: &Invocation<'_>) {
-        let Invocation { shard, lane, began, duration, records, done, attempt, retries, ending, strike } = *invocation;
+        let Invocation {
+            shard,
+            lane,
+            began,
+            duration,
+            records,
+            done,
+            attempt,
+            retries,
+            ending,
+            strike,
+        } = *invocation;
         let milliseconds = duration.as_secs_f64() * 1000.0;
         let began = began.saturating_sub(self.began);
         let slice = self.slice(began + milliseconds as u64);
@@ -206,7 +220,9 @@ impl Timeline {
         let thinning = if went_well { &mut self.successes } else { &mut self.others };
         if thinning.keeps_next() {
             let rounded = (milliseconds * 100.0).round() / 100.0;
-            self.shard(shard).bars.push(Bar(lane, began, rounded, records, attempt, ending, strike));
+            self.shard(shard)
+                .bars
+                .push(Bar(lane, began, rounded, records, attempt, ending, strike));
         }
         let bars = self.shards.iter_mut().map(|shard| &mut shard.bars).collect();
         if self.successes.kept > MOST_POINTS {
@@ -217,7 +233,13 @@ impl Timeline {
     }
 
     /// Notes that records were given up at a time.
-    pub(crate) fn discard(&mut self, shard: &str, at: u64, records: usize, condition: &'static str) {
+    pub(crate) fn discard(
+        &mut self,
+        shard: &str,
+        at: u64,
+        records: usize,
+        condition: &'static str,
+    ) {
         let at = at.saturating_sub(self.began);
         let slice = self.slice(at);
         self.discarded[slice] += records as u64;
@@ -225,7 +247,8 @@ impl Timeline {
             self.shard(shard).discards.push((at, records as u64, condition));
         }
         if self.discards.kept > MOST_POINTS {
-            self.discards.halve(self.shards.iter_mut().map(|shard| &mut shard.discards).collect(), |_| true);
+            self.discards
+                .halve(self.shards.iter_mut().map(|shard| &mut shard.discards).collect(), |_| true);
         }
     }
 
@@ -284,8 +307,13 @@ impl Timeline {
     fn slice(&mut self, at: u64) -> usize {
         while at / self.slice_ms >= SLICES as u64 {
             self.slice_ms *= 2;
-            let counts =
-                [&mut self.done, &mut self.invocations, &mut self.retries, &mut self.failures, &mut self.discarded];
+            let counts = [
+                &mut self.done,
+                &mut self.invocations,
+                &mut self.retries,
+                &mut self.failures,
+                &mut self.discarded,
+            ];
             for series in counts {
                 *series = paired(series);
             }
@@ -296,9 +324,13 @@ impl Timeline {
         }
         let slice = (at / self.slice_ms) as usize;
         if self.done.len() <= slice {
-            for series in
-                [&mut self.done, &mut self.invocations, &mut self.retries, &mut self.failures, &mut self.discarded]
-            {
+            for series in [
+                &mut self.done,
+                &mut self.invocations,
+                &mut self.retries,
+                &mut self.failures,
+                &mut self.discarded,
+            ] {
                 series.resize(slice + 1, 0);
             }
         }
@@ -369,7 +401,8 @@ mod tests {
             let duration = Duration::from_secs_f64(milliseconds / 1000.0);
             timeline.invocation(&Invocation { duration, ..invocation(0, Ending::Success) });
         }
-        let counted: Vec<usize> = (0..DURATIONS).filter(|place| timeline.well[*place] > 0).collect();
+        let counted: Vec<usize> =
+            (0..DURATIONS).filter(|place| timeline.well[*place] > 0).collect();
         assert_eq!(counted, [0, 10, DURATIONS - 1]);
         assert!((timeline.duration_bounds[10] - 1.0).abs() < 1e-9);
     }

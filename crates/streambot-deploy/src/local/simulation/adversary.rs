@@ -19,7 +19,8 @@ pub(super) const START: u64 = 1_000_000_000;
 const DAY: u64 = 86_400_000;
 
 /// A state over what Lambda carries; one for all, since it is large.
-static TOO_LARGE: LazyLock<State> = LazyLock::new(|| State::new(&format!("\"{}\"", "x".repeat(1024 * 1024))));
+static TOO_LARGE: LazyLock<State> =
+    LazyLock::new(|| State::new(&format!("\"{}\"", "x".repeat(1024 * 1024))));
 
 /// A function that fails in every way a function can, by chance.
 pub(super) struct Adversary {
@@ -48,22 +49,36 @@ impl Adversary {
         let trouble = if random.percent(30) { 0 } else { random.within(1..=70) };
         let finals_fail = settings.maximum_record_age < DAY && random.percent(10);
         let stops_at = random.percent(10).then(|| START + random.within(0..=60_000));
-        (Workload { settings, arrivals, stops_at }, Adversary { poison, trouble, finals_fail, random })
+        (
+            Workload { settings, arrivals, stops_at },
+            Adversary { poison, trouble, finals_fail, random },
+        )
     }
 }
 
 impl Function for Adversary {
-    fn invoke(&mut self, _now: u64, batch: &Batch, window: Option<&Frame>) -> (Outcome, Option<State>, u64) {
+    fn invoke(
+        &mut self,
+        _now: u64,
+        batch: &Batch,
+        window: Option<&Frame>,
+    ) -> (Outcome, Option<State>, u64) {
         let duration = self.random.within(1..=5_000);
         let outcome = self.outcome(batch, window);
         let has_state = matches!(outcome, Outcome::Succeeded | Outcome::Reported { .. });
         let state = match window {
             Some(_) if has_state && self.random.percent(3) => Some(TOO_LARGE.clone()),
-            Some(_) if has_state => Some(State::new(&self.random.within(0..=u64::MAX - 1).to_string())),
+            Some(_) if has_state => {
+                Some(State::new(&self.random.within(0..=u64::MAX - 1).to_string()))
+            }
             _ => None,
         };
         // An invocation that times out takes the longest.
-        let duration = if outcome == Outcome::FunctionError && self.random.percent(30) { 60_000 } else { duration };
+        let duration = if outcome == Outcome::FunctionError && self.random.percent(30) {
+            60_000
+        } else {
+            duration
+        };
         (outcome, state, duration)
     }
 }
@@ -76,7 +91,11 @@ impl Adversary {
             return Outcome::FunctionError;
         }
         let first_poison = |record: &Record| self.poison.get(record.sequence_number.as_str());
-        let poisoned = batch.records().iter().enumerate().find_map(|(at, record)| Some((at, *first_poison(record)?)));
+        let poisoned = batch
+            .records()
+            .iter()
+            .enumerate()
+            .find_map(|(at, record)| Some((at, *first_poison(record)?)));
         if !random.percent(self.trouble) {
             return match poisoned {
                 None => Outcome::Succeeded,
@@ -87,7 +106,9 @@ impl Adversary {
         match random.within(0..=5) {
             0 | 1 if !batch.is_empty() => {
                 let first_failed = random.count(0..=batch.len() - 1);
-                Outcome::Reported { first_failed: poisoned.map_or(first_failed, |(at, _)| at.min(first_failed)) }
+                Outcome::Reported {
+                    first_failed: poisoned.map_or(first_failed, |(at, _)| at.min(first_failed)),
+                }
             }
             // An answer that names an unknown record.
             2 => Outcome::Refused,
@@ -123,25 +144,38 @@ fn filter(random: &mut Random) -> Arc<Filter> {
     let data = format!(r#"{{"data":{{"key":[{{"numeric":["<",{below}]}}]}}}}"#);
     let patterns = [data.as_str(), r#"{"partitionKey":["6"]}"#];
     let count = random.count(1..=patterns.len());
-    let patterns = Patterns::parse(patterns.into_iter().take(count)).expect("they are patterns").expect("there is one");
+    let patterns = Patterns::parse(patterns.into_iter().take(count))
+        .expect("they are patterns")
+        .expect("there is one");
     let text = || "none".to_owned();
-    Arc::new(Filter::new(patterns, Constants { region: text(), stream_arn: text(), role_arn: text() }))
+    Arc::new(Filter::new(
+        patterns,
+        Constants { region: text(), stream_arn: text(), role_arn: text() },
+    ))
 }
 
 fn arrivals(random: &mut Random, maximum_age: u64) -> Vec<(u64, Record)> {
     let mut arrivals = Vec::new();
     let (mut at, mut arrival) = (START, 0);
-    let lag = if random.percent(30) { random.within(0..=maximum_age.min(DAY / 2) * 5 / 4) } else { 0 };
+    let lag =
+        if random.percent(30) { random.within(0..=maximum_age.min(DAY / 2) * 5 / 4) } else { 0 };
     for _ in 0..random.count(0..=8) {
         at += if random.percent(30) { 0 } else { random.within(0..=30_000) };
         for _ in 0..random.count(0..=12) {
             arrival = arrival.max(at - random.within(0..=lag));
             let key = random.within(0..=6);
             let number = arrivals.len() as u64 + 1;
-            let data = if random.percent(10) { "no JSON".to_owned() } else { format!(r#"{{"key":{key}}}"#) };
+            let data = if random.percent(10) {
+                "no JSON".to_owned()
+            } else {
+                format!(r#"{{"key":{key}}}"#)
+            };
             let size = random.count(1..=12);
-            let record =
-                Record { data: Bytes::from(data), encoded_len: size, ..record(number, &key.to_string(), arrival) };
+            let record = Record {
+                data: Bytes::from(data),
+                encoded_len: size,
+                ..record(number, &key.to_string(), arrival)
+            };
             arrivals.push((at, record));
         }
     }

@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use streambot_runtime::testing::{self, Event};
-use streambot_runtime::{Error, FromRecord, Handler, Undecodable, Window as HandlerWindow, batch, each, window};
+use streambot_runtime::{
+    Error, FromRecord, Handler, Undecodable, Window as HandlerWindow, batch, each, window,
+};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -58,7 +60,10 @@ impl Behaviour {
             0..=69 => Behaviour::Quick,
             70..=79 => Behaviour::Wait(random.within(1..=timeout_ms)),
             80..=84 => Behaviour::Block(random.within(1..=timeout_ms * 3 / 2)),
-            85..=87 => Behaviour::WaitAndBlock(random.within(1..=timeout_ms), random.within(1..=timeout_ms)),
+            85..=87 => Behaviour::WaitAndBlock(
+                random.within(1..=timeout_ms),
+                random.within(1..=timeout_ms),
+            ),
             88..=92 => Behaviour::Faulty(Fault::Error, attempts),
             93..=94 => Behaviour::Faulty(Fault::Panic, attempts),
             95..=97 => Behaviour::Faulty(Fault::Hang, attempts),
@@ -95,7 +100,8 @@ impl FromRecord for Numbered {
 
 /// The number of a user record, and whether it can be decoded.
 fn number_of(data: &[u8]) -> (u64, bool) {
-    let (digits, is_text) = data.strip_prefix(b"\xff").map_or((data, true), |digits| (digits, false));
+    let (digits, is_text) =
+        data.strip_prefix(b"\xff").map_or((data, true), |digits| (digits, false));
     let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     (number.expect("data is a number"), is_text)
 }
@@ -162,7 +168,8 @@ impl Consumer {
         // Failures can take a millisecond here, and some go on for as long as a record may be old.
         settings.retry_delay = settings.retry_delay.max(500);
         settings.maximum_event_bytes = MAXIMUM_RECORDS_BYTES;
-        settings.tumbling_window = matches!(shape, Shape::Window).then(|| random.within(1..=60) * 1_000);
+        settings.tumbling_window =
+            matches!(shape, Shape::Window).then(|| random.within(1..=60) * 1_000);
         let timeout_ms = random.within(1..=6) * 1_000;
         let reports = random.percent(90);
         let is_troubled = random.percent(70);
@@ -170,16 +177,25 @@ impl Consumer {
         let mut at = START;
         for index in 0..random.count(0..=24) as u64 {
             at += if random.percent(70) { 0 } else { random.within(0..=20_000) };
-            arrivals.push((at, users.put(&mut random, index + 1, at, is_troubled.then_some(timeout_ms))));
+            arrivals.push((
+                at,
+                users.put(&mut random, index + 1, at, is_troubled.then_some(timeout_ms)),
+            ));
         }
         let longest_block_ms = users.behaviours.iter().map(|behaviour| behaviour.blocks_ms()).max();
-        let witness = Witness::new(shape, reports, timeout_ms, longest_block_ms.unwrap_or_default(), users);
-        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let witness =
+            Witness::new(shape, reports, timeout_ms, longest_block_ms.unwrap_or_default(), users);
+        let clock =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let conditions = Event::new().timeout(Duration::from_millis(timeout_ms));
         let consumer = Consumer {
             witness: Rc::new(RefCell::new(witness)),
             clock: clock.expect("a runtime without I/O"),
-            events: EventWriter::new("us-east-1", "arn:aws:kinesis:us-east-1:123456789012:stream/s", "role"),
+            events: EventWriter::new(
+                "us-east-1",
+                "arn:aws:kinesis:us-east-1:123456789012:stream/s",
+                "role",
+            ),
             conditions: if reports { conditions } else { conditions.without_batch_item_failures() },
             timeout_ms,
             losses: if random.percent(50) { 0 } else { random.within(1..=30) },
@@ -196,9 +212,14 @@ impl Consumer {
         match shape {
             Shape::Each { concurrency, skips } => {
                 let witness = witness();
-                let handler = each(async move |Numbered(number): Numbered| act(&witness, number).await);
+                let handler =
+                    each(async move |Numbered(number): Numbered| act(&witness, number).await);
                 let policy = if skips { Undecodable::Skip } else { Undecodable::Fail };
-                self.run(&handler.concurrency(concurrency).on_undecodable(policy), event, &conditions)
+                self.run(
+                    &handler.concurrency(concurrency).on_undecodable(policy),
+                    event,
+                    &conditions,
+                )
             }
             Shape::Batch { goes_on } => {
                 let witness = witness();
@@ -209,22 +230,29 @@ impl Consumer {
             }
             Shape::Window => {
                 let witness = witness();
-                let handler = window(async move |mut window: HandlerWindow<Vec<u64>>| -> Result<_, Error> {
-                    let count = |number| window.state.push(number);
-                    let failures = work_through(&witness, &window.batch, false, count).await?;
-                    Ok((window.state, failures))
-                });
+                let handler =
+                    window(async move |mut window: HandlerWindow<Vec<u64>>| -> Result<_, Error> {
+                        let count = |number| window.state.push(number);
+                        let failures = work_through(&witness, &window.batch, false, count).await?;
+                        Ok((window.state, failures))
+                    });
                 self.run(&handler, event, &conditions)
             }
         }
     }
 
-    fn run<H: Handler>(&self, handler: &H, event: Bytes, conditions: &Event) -> (Option<testing::Answer>, u64) {
+    fn run<H: Handler>(
+        &self,
+        handler: &H,
+        event: Bytes,
+        conditions: &Event,
+    ) -> (Option<testing::Answer>, u64) {
         self.clock.block_on(async {
             let started = Instant::now();
             // Lambda ends what does not respond; `each` is to be in time without that.
             let limit = Duration::from_millis(self.timeout_ms * 4);
-            let answer = timeout(limit, testing::invoke_json(handler, event, conditions)).await.ok();
+            let answer =
+                timeout(limit, testing::invoke_json(handler, event, conditions)).await.ok();
             (answer, started.elapsed().as_millis() as u64)
         })
     }
@@ -254,7 +282,12 @@ async fn work_through(
 }
 
 impl Function for Consumer {
-    fn invoke(&mut self, now: u64, batch: &Batch, window: Option<&Frame>) -> (Outcome, Option<State>, u64) {
+    fn invoke(
+        &mut self,
+        now: u64,
+        batch: &Batch,
+        window: Option<&Frame>,
+    ) -> (Outcome, Option<State>, u64) {
         if self.random.percent(self.losses / 2) {
             return (Outcome::Throttled, None, 1);
         }
@@ -299,7 +332,13 @@ pub(super) struct Users {
 
 impl Users {
     /// Puts one Kinesis record: a user record, or an aggregate of some.
-    fn put(&mut self, random: &mut Random, sequence_number: u64, arrival: u64, trouble: Option<u64>) -> Record {
+    fn put(
+        &mut self,
+        random: &mut Random,
+        sequence_number: u64,
+        arrival: u64,
+        trouble: Option<u64>,
+    ) -> Record {
         let key = random.within(0..=4).to_string();
         let is_aggregate = random.percent(30);
         // A stream that distributes records by itself gives them no key.
@@ -309,11 +348,14 @@ impl Users {
         let (mut numbers, mut data) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let number = self.behaviours.len() as u64;
-            let behaviour = trouble.map_or(Behaviour::Quick, |timeout_ms| Behaviour::draw(random, timeout_ms));
-            let mark: &[u8] = if matches!(behaviour, Behaviour::Undecodable) { b"\xff" } else { b"" };
+            let behaviour =
+                trouble.map_or(Behaviour::Quick, |timeout_ms| Behaviour::draw(random, timeout_ms));
+            let mark: &[u8] =
+                if matches!(behaviour, Behaviour::Undecodable) { b"\xff" } else { b"" };
             data = [mark, number.to_string().as_bytes()].concat();
             // User keys stay below the aggregate's own: Lambda's lanes know no others.
-            let user_key = if is_aggregate { format!("{key}-{}", random.within(0..=2)) } else { key.clone() };
+            let user_key =
+                if is_aggregate { format!("{key}-{}", random.within(0..=2)) } else { key.clone() };
             aggregate.push(&user_key, &data);
             self.behaviours.push(behaviour);
             self.keys.push(has_key.then_some(user_key));
@@ -364,6 +406,8 @@ fn handlers_of_the_runtime_and_the_poller_settle_every_record_and_say_so() {
         }
     });
     if let Some(seed) = *failed.lock().expect("no panic while it is held") {
-        panic!("play it again with: STREAMBOT_SEED={seed} cargo test -p streambot-deploy handlers_of_the_runtime");
+        panic!(
+            "play it again with: STREAMBOT_SEED={seed} cargo test -p streambot-deploy handlers_of_the_runtime"
+        );
     }
 }

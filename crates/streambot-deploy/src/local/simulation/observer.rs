@@ -64,7 +64,11 @@ impl Observer {
     }
 
     pub(super) fn read(&mut self, records: &[Record]) {
-        let filter = self.settings.filter.clone().map(|filter| ShardFilter::new(filter, ShardId::numbered(0)));
+        let filter = self
+            .settings
+            .filter
+            .clone()
+            .map(|filter| ShardFilter::new(filter, ShardId::numbered(0)));
         self.read += records.len() as u64;
         for record in records {
             if filter.as_ref().is_none_or(|filter| filter.passes(record)) {
@@ -76,7 +80,13 @@ impl Observer {
         }
     }
 
-    pub(super) fn invoked(&mut self, lane: usize, batch: &Batch, attempt: u32, window: Option<&Frame>) {
+    pub(super) fn invoked(
+        &mut self,
+        lane: usize,
+        batch: &Batch,
+        attempt: u32,
+        window: Option<&Frame>,
+    ) {
         assert!(!self.stopped, "sent after the reader was stopped");
         assert!(lane < self.settings.parallelization_factor, "lane {lane}");
         self.invocations += 1;
@@ -91,7 +101,11 @@ impl Observer {
     }
 
     fn check_batch(&self, batch: &Batch) {
-        assert!(!batch.is_empty() && batch.len() <= self.settings.batch_size, "batch of {}", batch.len());
+        assert!(
+            !batch.is_empty() && batch.len() <= self.settings.batch_size,
+            "batch of {}",
+            batch.len()
+        );
         let bytes: usize = batch.records().iter().map(|record| record.encoded_len).sum();
         assert!(bytes <= self.settings.maximum_event_bytes || batch.len() == 1, "{bytes} bytes");
         let mut sent: BTreeMap<String, Vec<u64>> = BTreeMap::new();
@@ -99,10 +113,22 @@ impl Observer {
             sent.entry(self.order_of(record)).or_default().push(number(record));
         }
         for (order, sent) in sent {
-            let next: Vec<u64> = self.unsettled.get(&order).into_iter().flatten().take(sent.len()).copied().collect();
+            let next: Vec<u64> = self
+                .unsettled
+                .get(&order)
+                .into_iter()
+                .flatten()
+                .take(sent.len())
+                .copied()
+                .collect();
             assert_eq!(sent, next, "what is sent of {order:?} is not what comes next");
-            let elsewhere = |busy: &Sent| busy.batch.records().iter().any(|record| self.order_of(record) == order);
-            assert!(!self.in_flight.values().any(elsewhere), "{order:?} is in flight on another lane");
+            let elsewhere = |busy: &Sent| {
+                busy.batch.records().iter().any(|record| self.order_of(record) == order)
+            };
+            assert!(
+                !self.in_flight.values().any(elsewhere),
+                "{order:?} is in flight on another lane"
+            );
         }
     }
 
@@ -112,23 +138,36 @@ impl Observer {
         }
         let first = numbers(batch)[0];
         if self.settings.attempts_start_anew {
-            assert_eq!(attempt, self.failures.get(&first).copied().unwrap_or_default() + 1, "attempts at {first}");
+            assert_eq!(
+                attempt,
+                self.failures.get(&first).copied().unwrap_or_default() + 1,
+                "attempts at {first}"
+            );
         }
     }
 
     fn check_window(&mut self, lane: usize, batch: &Batch, frame: Option<&Frame>) {
         assert_eq!(frame.is_some(), self.settings.tumbling_window.is_some());
         let (Some(frame), Some(length)) = (frame, self.settings.tumbling_window) else { return };
-        assert_eq!((frame.window.end - frame.window.start, frame.window.start % length), (length, 0));
+        assert_eq!(
+            (frame.window.end - frame.window.start, frame.window.start % length),
+            (length, 0)
+        );
         if frame.is_final {
             assert!(batch.is_empty(), "a final event holds no records");
         } else if let Some(first) = batch.records().first() {
             self.windows.entry(lane).or_insert_with(|| {
-                assert!(frame.window.start <= first.arrival, "a window begins after its first record");
+                assert!(
+                    frame.window.start <= first.arrival,
+                    "a window begins after its first record"
+                );
                 Begun { window: frame.window, state: State::default() }
             });
         }
-        assert!(batch.records().iter().all(|record| record.arrival < frame.window.end), "a record is after its window");
+        assert!(
+            batch.records().iter().all(|record| record.arrival < frame.window.end),
+            "a record is after its window"
+        );
         let begun = self.windows.get(&lane).expect("a final event ends a window that has begun");
         assert_eq!((begun.window, &begun.state), (frame.window, &frame.state), "lane {lane}");
         assert_eq!(frame.is_terminated_early, frame.is_final && begun.state.is_too_large());
@@ -148,7 +187,9 @@ impl Observer {
             Outcome::Refused | Outcome::FunctionError | Outcome::Throttled => 0,
         };
         let (done, left) = batch.split_at(done);
-        if let (false, Some(begun), Some(state)) = (done.is_empty(), self.windows.get_mut(&lane), state) {
+        if let (false, Some(begun), Some(state)) =
+            (done.is_empty(), self.windows.get_mut(&lane), state)
+        {
             begun.state = state.clone();
         }
         for record in done.records() {
@@ -156,8 +197,9 @@ impl Observer {
             self.succeeded.insert(number(record));
         }
         self.left.insert(lane, numbers(&left));
-        let is_split =
-            self.settings.bisect && left.len() > 1 && matches!(outcome, Outcome::Refused | Outcome::FunctionError);
+        let is_split = self.settings.bisect
+            && left.len() > 1
+            && matches!(outcome, Outcome::Refused | Outcome::FunctionError);
         let counts = outcome != Outcome::Throttled && !is_split;
         if counts && done.is_empty() {
             self.failures.insert(numbers(&left)[0], attempt);
@@ -169,15 +211,23 @@ impl Observer {
         assert!(!lost.is_empty(), "a discard of nothing");
         match discard.condition {
             Condition::RecordAgeExceeded => {
-                let is_old = |record: &Record| now - record.arrival > self.settings.maximum_record_age;
+                let is_old =
+                    |record: &Record| now - record.arrival > self.settings.maximum_record_age;
                 assert!(discard.batch.records().iter().all(is_old), "a young record was given up");
                 assert!(discard.approximate_invoke_count >= 1);
             }
             Condition::RetryAttemptsExhausted { .. } => {
                 let attempts = self.settings.maximum_retry_attempts.map(|retries| retries + 1);
                 let count = discard.approximate_invoke_count;
-                assert!(attempts.is_some_and(|attempts| count == attempts), "given up after {count} attempts");
-                assert_eq!(self.left.get(&discard.lane), Some(&lost), "what is lost is not what failed");
+                assert!(
+                    attempts.is_some_and(|attempts| count == attempts),
+                    "given up after {count} attempts"
+                );
+                assert_eq!(
+                    self.left.get(&discard.lane),
+                    Some(&lost),
+                    "what is lost is not what failed"
+                );
             }
         }
         for record in discard.batch.records() {
@@ -194,9 +244,16 @@ impl Observer {
 
     pub(super) fn checkpoint(&mut self, reached: &SequenceNumber) {
         let reached: u64 = reached.as_str().parse().expect("a number");
-        assert!(reached > self.checkpoint, "the checkpoint went from {} to {reached}", self.checkpoint);
+        assert!(
+            reached > self.checkpoint,
+            "the checkpoint went from {} to {reached}",
+            self.checkpoint
+        );
         let lowest = self.unsettled.values().filter_map(BTreeSet::first).min();
-        assert!(lowest.is_none_or(|lowest| *lowest > reached), "the checkpoint {reached} passed {lowest:?}");
+        assert!(
+            lowest.is_none_or(|lowest| *lowest > reached),
+            "the checkpoint {reached} passed {lowest:?}"
+        );
         assert!(reached <= self.read, "the checkpoint {reached} is on a record that was not read");
         self.checkpoint = reached;
     }
@@ -225,7 +282,10 @@ impl Observer {
     /// Every record is settled once.
     fn settle(&mut self, record: &Record) {
         let order = self.order_of(record);
-        let is_new = self.unsettled.get_mut(&order).is_some_and(|unsettled| unsettled.remove(&number(record)));
+        let is_new = self
+            .unsettled
+            .get_mut(&order)
+            .is_some_and(|unsettled| unsettled.remove(&number(record)));
         assert!(is_new, "{} was settled before", record.sequence_number);
     }
 

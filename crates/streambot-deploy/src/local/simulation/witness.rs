@@ -57,7 +57,13 @@ struct Invocation {
 }
 
 impl Witness {
-    pub(super) fn new(shape: Shape, reports: bool, timeout_ms: u64, longest_block_ms: u64, users: Users) -> Witness {
+    pub(super) fn new(
+        shape: Shape,
+        reports: bool,
+        timeout_ms: u64,
+        longest_block_ms: u64,
+        users: Users,
+    ) -> Witness {
         Witness {
             shape,
             reports,
@@ -100,7 +106,10 @@ impl Witness {
                     continue;
                 }
                 let is_skipped = skips && self.is_undecodable(earlier);
-                if !is_skipped && !self.done.contains(&earlier) && !self.discarded.contains(&earlier) {
+                if !is_skipped
+                    && !self.done.contains(&earlier)
+                    && !self.discarded.contains(&earlier)
+                {
                     self.wrong.push(format!("{number} runs before {earlier} of its key is done"));
                 }
                 if self.now.started.contains(&earlier) && !self.now.ended.contains_key(&earlier) {
@@ -132,17 +141,26 @@ impl Witness {
 
     /// These records will not come again.
     pub(super) fn discarded(&mut self, batch: &Batch) {
-        let numbers: Vec<u64> = self.packed(batch).into_iter().flat_map(|(_, numbers)| numbers).collect();
+        let numbers: Vec<u64> =
+            self.packed(batch).into_iter().flat_map(|(_, numbers)| numbers).collect();
         self.discarded.extend(numbers);
     }
 
     /// The invocation is over after `took_ms`; without an answer, Lambda ended it.
-    pub(super) fn responded(&mut self, reached: &[u64], answer: Option<&testing::Answer>, took_ms: u64) {
+    pub(super) fn responded(
+        &mut self,
+        reached: &[u64],
+        answer: Option<&testing::Answer>,
+        took_ms: u64,
+    ) {
         assert!(self.wrong.is_empty(), "{:?}", self.wrong);
         self.note_undecodable(reached);
         if let Shape::Each { .. } = self.shape {
             let latest = self.timeout_ms + self.longest_block_ms;
-            assert!(answer.is_some() && took_ms <= latest, "a response after {took_ms} ms, and not {latest}");
+            assert!(
+                answer.is_some() && took_ms <= latest,
+                "a response after {took_ms} ms, and not {latest}"
+            );
         }
         let Some(answer) = answer else { return };
         match self.shape {
@@ -181,18 +199,24 @@ impl Witness {
     /// record.
     fn first_not_done(&self) -> Option<(usize, u64)> {
         let batch = self.now.batch.iter().enumerate();
-        let mut users = batch.flat_map(|(index, (_, numbers))| numbers.iter().map(move |number| (index, *number)));
+        let mut users = batch
+            .flat_map(|(index, (_, numbers))| numbers.iter().map(move |number| (index, *number)));
         users.find(|(_, number)| !self.is_done(*number))
     }
 
     /// How many Kinesis records of the batch have a user record of this kind.
     fn kinesis_records(&self, is_one: impl Fn(u64) -> bool) -> f64 {
-        self.now.batch.iter().filter(|(_, numbers)| numbers.iter().any(|number| is_one(*number))).count() as f64
+        self.now
+            .batch
+            .iter()
+            .filter(|(_, numbers)| numbers.iter().any(|number| is_one(*number)))
+            .count() as f64
     }
 
     fn check_each(&self, reached: &[u64], answer: &testing::Answer, took_ms: u64) {
         let failed = self.kinesis_records(|number| self.has_failed(number));
-        let running = |number| self.now.started.contains(&number) && !self.now.ended.contains_key(&number);
+        let running =
+            |number| self.now.started.contains(&number) && !self.now.ended.contains_key(&number);
         assert_eq!(answer.metric("UserRecords"), Some(reached.len() as f64));
         assert_eq!(answer.metric("UnfinishedRecords"), Some(self.kinesis_records(running)));
         let Some((checkpoint, number)) = self.first_not_done() else {
@@ -201,7 +225,11 @@ impl Witness {
         };
         if failed == 0.0 {
             let margin_ms = 500.max(self.timeout_ms / 20).min(self.timeout_ms / 2);
-            assert!(took_ms >= self.timeout_ms - margin_ms, "cut short after {took_ms} ms of {}", self.timeout_ms);
+            assert!(
+                took_ms >= self.timeout_ms - margin_ms,
+                "cut short after {took_ms} ms of {}",
+                self.timeout_ms
+            );
         }
         let no_progress = checkpoint == 0 && !self.has_failed(number);
         if no_progress || !self.reports {
@@ -211,8 +239,18 @@ impl Witness {
             assert_eq!(answer.metric("FailedRecords"), Some(self.now.batch.len() as f64));
             return;
         }
-        assert_eq!(answer.retried_from().as_ref(), Some(&self.now.batch[checkpoint].0), "{}", answer.logs());
-        assert_eq!(answer.status(), if failed == 0.0 { "Success" } else { "Error" }, "{}", answer.logs());
+        assert_eq!(
+            answer.retried_from().as_ref(),
+            Some(&self.now.batch[checkpoint].0),
+            "{}",
+            answer.logs()
+        );
+        assert_eq!(
+            answer.status(),
+            if failed == 0.0 { "Success" } else { "Error" },
+            "{}",
+            answer.logs()
+        );
         assert_eq!(answer.metric("FailedRecords"), Some(failed));
     }
 
@@ -226,16 +264,25 @@ impl Witness {
         };
         let retried_from = answer.retried_from();
         let named = |number: &String| self.now.batch.iter().position(|(other, _)| other == number);
-        let checkpoint = retried_from.as_ref().map(|number| named(number).expect("a record of the batch"));
+        let checkpoint =
+            retried_from.as_ref().map(|number| named(number).expect("a record of the batch"));
         let done_to = checkpoint.unwrap_or(self.now.batch.len());
-        let before: Vec<u64> = self.now.batch[..done_to].iter().flat_map(|(_, numbers)| numbers.clone()).collect();
+        let before: Vec<u64> =
+            self.now.batch[..done_to].iter().flat_map(|(_, numbers)| numbers.clone()).collect();
         assert!(before.iter().all(|number| self.is_done(*number)), "reported as done: {before:?}");
-        assert!(checkpoint.is_none() || self.reports, "a partial batch response that is not honoured");
+        assert!(
+            checkpoint.is_none() || self.reports,
+            "a partial batch response that is not honoured"
+        );
         assert_eq!(answer.status(), if checkpoint.is_none() { "Success" } else { "Error" });
         if let Some(counted) = &self.now.counted {
             let state = answer.state().expect("a window has a state");
             let state = counted_by(&state.to_string());
-            assert_eq!(state, [counted.as_slice(), &before].concat(), "the state counts what is done, once");
+            assert_eq!(
+                state,
+                [counted.as_slice(), &before].concat(),
+                "the state counts what is done, once"
+            );
             let once: HashSet<&u64> = state.iter().collect();
             assert_eq!(once.len(), state.len(), "a record is counted twice");
         } else {

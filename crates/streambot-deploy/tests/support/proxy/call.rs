@@ -1,4 +1,5 @@
-//! What a call is: its service, its operation and its protocol, read off the request; and an error in the words of that protocol.
+//! What a call is: its service, its operation and its protocol, read off the request; and an error
+//! in the words of that protocol.
 
 use std::time::Instant;
 
@@ -47,7 +48,12 @@ impl Call {
         let service = signature.split('/').nth(3).unwrap_or_default().to_owned();
         let path = request.uri().path().trim_matches('/');
         let target = header("x-amz-target").and_then(|target| target.split_once('.'));
-        let form = || request.body().split(|byte| *byte == b'&').find_map(|field| field.strip_prefix(b"Action="));
+        let form = || {
+            request
+                .body()
+                .split(|byte| *byte == b'&')
+                .find_map(|field| field.strip_prefix(b"Action="))
+        };
         let (operation, protocol) = if service == "lambda" {
             (lambda_operation(request.method(), path).to_owned(), Protocol::RestJson)
         } else if let Some((_, operation)) = target {
@@ -63,14 +69,27 @@ impl Call {
         };
         let reads = ["Describe", "List", "Get", "Head", "Simulate", "Lookup", "Validate", "Filter"];
         let write = !reads.iter().any(|reads| operation.starts_with(reads));
-        let sent: Option<Value> = (service == "lambda").then(|| serde_json::from_slice(request.body()).ok()).flatten();
+        let sent: Option<Value> =
+            (service == "lambda").then(|| serde_json::from_slice(request.body()).ok()).flatten();
         let revision = sent.and_then(|sent| sent["RevisionId"].as_str().map(str::to_owned));
         let began = Instant::now();
         let request = format!("{} {}", request.method(), unversioned(path));
-        Self { service, operation, occurrence: 0, request, write, revision, began, ended: None, status: None, protocol }
+        Self {
+            service,
+            operation,
+            occurrence: 0,
+            request,
+            write,
+            revision,
+            began,
+            ended: None,
+            status: None,
+            protocol,
+        }
     }
 
-    /// How many calls had to wait for one another: the longest chain in which each began after the one before had ended.
+    /// How many calls had to wait for one another: the longest chain in which each began after the
+    /// one before had ended.
     pub fn depth(calls: &[Self]) -> usize {
         let mut calls: Vec<_> = calls.iter().collect();
         calls.sort_by_key(|call| call.began);
@@ -141,7 +160,8 @@ impl Refusal {
         Self::new(500, "ServiceException", "An internal error occurred.")
     }
 
-    /// What is answered to one who calls too often: Lambda's words, which the others' clients know too.
+    /// What is answered to one who calls too often: Lambda's words, which the others' clients know
+    /// too.
     pub fn throttled() -> Self {
         Self::new(429, "TooManyRequestsException", "Rate exceeded")
     }
@@ -159,13 +179,17 @@ impl Refusal {
         };
         let message = self.message.replace('&', "&amp;").replace('<', "&lt;");
         let (kind, body) = match protocol {
-            Protocol::RestJson => ("application/json", json!({ "Type": "User", "Message": self.message }).to_string()),
-            Protocol::Json => {
-                ("application/x-amz-json-1.1", json!({ "__type": code, "message": self.message }).to_string())
+            Protocol::RestJson => {
+                ("application/json", json!({ "Type": "User", "Message": self.message }).to_string())
             }
-            Protocol::RestXml => {
-                ("application/xml", format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>"))
-            }
+            Protocol::Json => (
+                "application/x-amz-json-1.1",
+                json!({ "__type": code, "message": self.message }).to_string(),
+            ),
+            Protocol::RestXml => (
+                "application/xml",
+                format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>"),
+            ),
             Protocol::Query => (
                 "text/xml",
                 format!(
@@ -174,7 +198,10 @@ impl Refusal {
                 ),
             ),
         };
-        let answer = Response::builder().status(status).header("content-type", kind).header("x-amzn-errortype", code);
+        let answer = Response::builder()
+            .status(status)
+            .header("content-type", kind)
+            .header("x-amzn-errortype", code);
         Ok(answer.body(body.into())?)
     }
 }

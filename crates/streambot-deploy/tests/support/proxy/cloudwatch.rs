@@ -1,5 +1,6 @@
-//! CloudWatch's calls as moto takes them: the SDK speaks RPC v2 in CBOR, and moto knows the service's JSON protocol only. Names and values
-//! are the same in both; times are tagged in one and plain numbers in the other.
+//! CloudWatch's calls as moto takes them: the SDK speaks RPC v2 in CBOR, and moto knows the
+//! service's JSON protocol only. Names and values are the same in both; times are tagged in one and
+//! plain numbers in the other.
 
 use anyhow::{Context as _, Result};
 use ciborium::Value as Cbor;
@@ -35,10 +36,15 @@ pub(super) fn request(request: &Request<Bytes>) -> Result<Request<Bytes>> {
 /// The answer in CBOR.
 pub(super) fn answer(answer: Response<Bytes>) -> Result<Response<Bytes>> {
     let (parts, body) = answer.into_parts();
-    let body: Json = if body.is_empty() { Json::Object(Default::default()) } else { serde_json::from_slice(&body)? };
+    let body: Json = if body.is_empty() {
+        Json::Object(Default::default())
+    } else {
+        serde_json::from_slice(&body)?
+    };
     let mut bytes = Vec::new();
     ciborium::into_writer(&to_cbor("", body), &mut bytes)?;
-    let answer = Response::builder().status(parts.status).header("content-type", "application/cbor");
+    let answer =
+        Response::builder().status(parts.status).header("content-type", "application/cbor");
     Ok(answer.header("smithy-protocol", "rpc-v2-cbor").body(bytes.into())?)
 }
 
@@ -50,9 +56,10 @@ fn to_json(value: Cbor) -> Json {
         Cbor::Bool(is) => Json::from(is),
         Cbor::Tag(_, inner) => to_json(*inner),
         Cbor::Array(values) => values.into_iter().map(to_json).collect(),
-        Cbor::Map(entries) => {
-            entries.into_iter().filter_map(|(key, value)| Some((key.into_text().ok()?, to_json(value)))).collect()
-        }
+        Cbor::Map(entries) => entries
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.into_text().ok()?, to_json(value))))
+            .collect(),
         _ => Json::Null,
     }
 }
@@ -74,10 +81,16 @@ fn to_cbor(name: &str, value: Json) -> Cbor {
         Json::String(text) => Cbor::Text(text),
         Json::Bool(is) => Cbor::Bool(is),
         Json::Null => Cbor::Null,
-        Json::Array(values) => Cbor::Array(values.into_iter().map(|value| to_cbor(name, value)).collect()),
+        Json::Array(values) => {
+            Cbor::Array(values.into_iter().map(|value| to_cbor(name, value)).collect())
+        }
         Json::Object(entries) => {
             let entries = entries.into_iter().filter(|(_, value)| !value.is_null());
-            Cbor::Map(entries.map(|(key, value)| (Cbor::Text(key.clone()), to_cbor(&key, value))).collect())
+            Cbor::Map(
+                entries
+                    .map(|(key, value)| (Cbor::Text(key.clone()), to_cbor(&key, value)))
+                    .collect(),
+            )
         }
     }
 }
@@ -88,5 +101,15 @@ fn is_time(name: &str) -> bool {
 
 /// What is a fraction even where it is whole.
 fn is_measure(name: &str) -> bool {
-    matches!(name, "Values" | "Threshold" | "Average" | "Sum" | "Minimum" | "Maximum" | "SampleCount" | "Value")
+    matches!(
+        name,
+        "Values"
+            | "Threshold"
+            | "Average"
+            | "Sum"
+            | "Minimum"
+            | "Maximum"
+            | "SampleCount"
+            | "Value"
+    )
 }

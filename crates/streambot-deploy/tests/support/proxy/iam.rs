@@ -7,8 +7,9 @@ use hyper::{Request, Response};
 /// The answer to SimulatePrincipalPolicy, for a role that may do all but what is denied.
 pub(super) fn simulated(request: &Request<Bytes>, denied: &[String]) -> Result<Response<Bytes>> {
     let form = String::from_utf8_lossy(request.body()).replace("%3A", ":");
-    let values =
-        |name: &'static str| form.split('&').filter_map(move |field| field.strip_prefix(name)?.split_once('='));
+    let values = |name: &'static str| {
+        form.split('&').filter_map(move |field| field.strip_prefix(name)?.split_once('='))
+    };
     let results: String = values("ActionNames.member.")
         .map(|(_, action)| {
             let decision = if denied.iter().any(|denied| denied == action) { "implicitDeny" } else { "allowed" };

@@ -1,5 +1,5 @@
-//! What Lambda does and moto does not, one function each. The words of its errors and what changes a revision are as LocalStack has
-//! recorded them on AWS.
+//! What Lambda does and moto does not, one function each. The words of its errors and what changes
+//! a revision are as LocalStack has recorded them on AWS.
 
 use std::collections::HashMap;
 
@@ -75,12 +75,19 @@ impl Corrections {
         self.settle_after = looks;
     }
 
-    /// Refuses what Lambda would refuse, and asks moto for what it can answer. `existing` are the mappings there are, where one is to
-    /// be created.
-    pub(super) fn prepare(&mut self, operation: &str, request: Request<Bytes>, existing: &Bytes) -> Result<Prepared> {
+    /// Refuses what Lambda would refuse, and asks moto for what it can answer. `existing` are the
+    /// mappings there are, where one is to be created.
+    pub(super) fn prepare(
+        &mut self,
+        operation: &str,
+        request: Request<Bytes>,
+        existing: &Bytes,
+    ) -> Result<Prepared> {
         let asked = Asked::of(operation, &request);
         let refused = match operation {
-            "UpdateFunctionCode" | "UpdateFunctionConfiguration" | "PublishVersion" => self.refuse_change(&asked),
+            "UpdateFunctionCode" | "UpdateFunctionConfiguration" | "PublishVersion" => {
+                self.refuse_change(&asked)
+            }
             "UpdateAlias" => self.refuse_alias(&asked),
             "DeleteFunction" => self.refuse_deletion(&asked),
             "CreateEventSourceMapping" => self.refuse_double(&asked, existing)?,
@@ -106,15 +113,21 @@ impl Corrections {
         self.functions.entry(name.to_owned()).or_insert_with(|| Function::new(false))
     }
 
-    /// One change at a time; none of what someone else has changed meanwhile; no version of code that is another's.
+    /// One change at a time; none of what someone else has changed meanwhile; no version of code
+    /// that is another's.
     fn refuse_change(&mut self, asked: &Asked) -> Option<Refusal> {
         let function = self.function(&asked.name);
         if look(&mut function.settling, &mut function.revision) {
             let message = "The operation cannot be performed at this time. An update is in progress for resource: ";
-            return Some(Refusal::new(409, "ResourceConflictException", format!("{message}{}", asked.name)));
+            return Some(Refusal::new(
+                409,
+                "ResourceConflictException",
+                format!("{message}{}", asked.name),
+            ));
         }
         let another = asked.text("CodeSha256").filter(|_| asked.operation == "PublishVersion");
-        let another = another.zip(function.code_sha256.as_deref()).filter(|(asked, is)| asked != is);
+        let another =
+            another.zip(function.code_sha256.as_deref()).filter(|(asked, is)| asked != is);
         refuse_revision(asked, &function.revision).or_else(|| {
             let (asked, is) = another?;
             let message = format!(
@@ -135,7 +148,9 @@ impl Corrections {
         let version = asked.qualifier.as_ref()?;
         let aliases = &self.function(&asked.name).aliases;
         let (alias, _) = aliases.iter().find(|(_, alias)| alias.versions.contains(version))?;
-        let message = format!("Unable to delete version because the following aliases reference it: [{alias}]");
+        let message = format!(
+            "Unable to delete version because the following aliases reference it: [{alias}]"
+        );
         Some(Refusal::new(409, "ResourceConflictException", message))
     }
 
@@ -149,7 +164,8 @@ impl Corrections {
             let known = self.mappings.get(mapping["UUID"].as_str().unwrap_or_default());
             let told = |key: &str| mapping[key].as_str().unwrap_or_default();
             known.map_or(told("EventSourceArn"), |known| &known.source) == source
-                && parted(known.map_or(told("FunctionArn"), |known| &known.function_arn)) == function
+                && parted(known.map_or(told("FunctionArn"), |known| &known.function_arn))
+                    == function
         });
         Ok(double.map(|mapping| {
             let uuid = mapping["UUID"].as_str().unwrap_or_default();
@@ -177,7 +193,11 @@ impl Corrections {
     }
 
     /// Makes moto's answer Lambda's, and remembers what it changed.
-    pub(super) fn correct(&mut self, asked: &Asked, answer: Response<Bytes>) -> Result<Response<Bytes>> {
+    pub(super) fn correct(
+        &mut self,
+        asked: &Asked,
+        answer: Response<Bytes>,
+    ) -> Result<Response<Bytes>> {
         let (mut parts, bytes) = answer.into_parts();
         if !parts.status.is_success() {
             return reworded(asked, Response::from_parts(parts, bytes));
@@ -211,13 +231,17 @@ impl Corrections {
                     };
                 }
             }
-            "CreateAlias" | "UpdateAlias" | "GetAlias" => self.function(&asked.name).named(asked, &mut body),
+            "CreateAlias" | "UpdateAlias" | "GetAlias" => {
+                self.function(&asked.name).named(asked, &mut body)
+            }
             "ListAliases" => {
                 for alias in body["Aliases"].as_array_mut().into_iter().flatten() {
                     self.function(&asked.name).named(asked, alias);
                 }
             }
-            "CreateEventSourceMapping" | "UpdateEventSourceMapping" => self.mapped(asked, &mut body),
+            "CreateEventSourceMapping" | "UpdateEventSourceMapping" => {
+                self.mapped(asked, &mut body)
+            }
             "GetEventSourceMapping" | "DeleteEventSourceMapping" => self.mapping_seen(&mut body),
             "ListEventSourceMappings" => {
                 let mappings = body["EventSourceMappings"].as_array_mut().context("mappings")?;
@@ -225,7 +249,9 @@ impl Corrections {
                 // Lambda lists those that were made for exactly this function, version or alias.
                 if !asked.name.is_empty() {
                     let wanted = (asked.name.clone(), asked.qualifier.clone());
-                    mappings.retain(|mapping| parted(mapping["FunctionArn"].as_str().unwrap_or_default()) == wanted);
+                    mappings.retain(|mapping| {
+                        parted(mapping["FunctionArn"].as_str().unwrap_or_default()) == wanted
+                    });
                 }
                 if let Some(source) = &asked.source {
                     mappings.retain(|mapping| mapping["EventSourceArn"] == *source);
@@ -237,7 +263,8 @@ impl Corrections {
         Ok(Response::from_parts(parts, Bytes::from(body.to_string())))
     }
 
-    /// A mapping keeps the name it knows its function by: moto tells the version an alias stands for.
+    /// A mapping keeps the name it knows its function by: moto tells the version an alias stands
+    /// for.
     fn mapped(&mut self, asked: &Asked, body: &mut Value) {
         let uuid = body["UUID"].as_str().unwrap_or_default().to_owned();
         let told = body["FunctionArn"].as_str().unwrap_or_default().to_owned();
@@ -250,16 +277,22 @@ impl Corrections {
             (_, Some(false)) if body["State"] == "Disabled" => "Disabling",
             _ => "Updating",
         };
-        let source = asked.text("EventSourceArn").or(self.mappings.get(&uuid).map(|mapping| mapping.source.as_str()));
+        let source = asked
+            .text("EventSourceArn")
+            .or(self.mappings.get(&uuid).map(|mapping| mapping.source.as_str()));
         let source = source.or(body["EventSourceArn"].as_str()).unwrap_or_default().to_owned();
         body["FunctionArn"] = json!(function_arn);
         body["EventSourceArn"] = json!(source);
         body["State"] = json!(state);
-        self.mappings.insert(uuid, Mapping { function_arn, source, settling: self.settle_after, state });
+        self.mappings
+            .insert(uuid, Mapping { function_arn, source, settling: self.settle_after, state });
     }
 
     fn mapping_seen(&mut self, body: &mut Value) {
-        let Some(mapping) = body["UUID"].as_str().and_then(|uuid| self.mappings.get_mut(uuid)) else { return };
+        let Some(mapping) = body["UUID"].as_str().and_then(|uuid| self.mappings.get_mut(uuid))
+        else {
+            return;
+        };
         body["FunctionArn"] = json!(mapping.function_arn);
         body["EventSourceArn"] = json!(mapping.source);
         if mapping.look() {
@@ -282,14 +315,19 @@ impl Function {
     }
 
     fn version(&mut self, number: &str) -> &mut Version {
-        self.versions.entry(number.to_owned()).or_insert_with(|| Version { revision: new_revision(), settling: 0 })
+        self.versions
+            .entry(number.to_owned())
+            .or_insert_with(|| Version { revision: new_revision(), settling: 0 })
     }
 
     fn alias(&mut self, name: &str) -> &mut Alias {
-        self.aliases.entry(name.to_owned()).or_insert_with(|| Alias { revision: new_revision(), versions: Vec::new() })
+        self.aliases
+            .entry(name.to_owned())
+            .or_insert_with(|| Alias { revision: new_revision(), versions: Vec::new() })
     }
 
-    /// A change gives the function a revision, and another one when it is done: that of the answer is of no use.
+    /// A change gives the function a revision, and another one when it is done: that of the answer
+    /// is of no use.
     fn changed(&mut self, body: &mut Value, settle_after: u32) {
         self.new = body.get("LastUpdateStatus").is_none();
         self.revision = new_revision();
@@ -327,14 +365,20 @@ impl Function {
         }
         body["RevisionId"] = json!(version.revision);
         // Lambda names what was asked for, moto the version behind it.
-        body["FunctionArn"] = json!(with_qualifier(body["FunctionArn"].as_str().unwrap_or_default(), Some(qualifier)));
+        body["FunctionArn"] = json!(with_qualifier(
+            body["FunctionArn"].as_str().unwrap_or_default(),
+            Some(qualifier)
+        ));
     }
 
     /// A version that is new gives `$LATEST` another revision too.
     fn published(&mut self, body: &mut Value, settle_after: u32) {
         let number = body["Version"].as_str().unwrap_or_default().to_owned();
         if !self.versions.contains_key(&number) {
-            self.versions.insert(number.clone(), Version { revision: new_revision(), settling: settle_after });
+            self.versions.insert(
+                number.clone(),
+                Version { revision: new_revision(), settling: settle_after },
+            );
             self.revision = new_revision();
             body["State"] = json!("Pending");
         }
@@ -347,7 +391,8 @@ impl Function {
         if asked.operation != "GetAlias" && asked.operation != "ListAliases" {
             alias.revision = new_revision();
         }
-        let weighted = body["RoutingConfig"]["AdditionalVersionWeights"].as_object().into_iter().flatten();
+        let weighted =
+            body["RoutingConfig"]["AdditionalVersionWeights"].as_object().into_iter().flatten();
         let named = body["FunctionVersion"].as_str().map(str::to_owned).into_iter();
         alias.versions = named.chain(weighted.map(|(version, _)| version.clone())).collect();
         body["RevisionId"] = json!(alias.revision);
@@ -360,7 +405,8 @@ impl Mapping {
     }
 }
 
-/// Looks at something that may be under change; each look brings the end of it nearer, which makes another revision of it.
+/// Looks at something that may be under change; each look brings the end of it nearer, which makes
+/// another revision of it.
 fn look(settling: &mut u32, revision: &mut String) -> bool {
     if *settling == 0 {
         return false;
@@ -387,8 +433,14 @@ fn refuse_revision(asked: &Asked, revision: &str) -> Option<Refusal> {
 fn reworded(asked: &Asked, answer: Response<Bytes>) -> Result<Response<Bytes>> {
     let said = String::from_utf8_lossy(answer.body()).into_owned();
     let refusal = if asked.operation == "CreateAlias" && said.contains("Alias already exists") {
-        Refusal::new(409, "ResourceConflictException", format!("Alias already exists: {}", asked.name))
-    } else if asked.operation == "CreateEventSourceMapping" && said.contains("Invalid EventSourceArn") {
+        Refusal::new(
+            409,
+            "ResourceConflictException",
+            format!("Alias already exists: {}", asked.name),
+        )
+    } else if asked.operation == "CreateEventSourceMapping"
+        && said.contains("Invalid EventSourceArn")
+    {
         let stream = asked.text("EventSourceArn").unwrap_or_default();
         Refusal::new(400, "InvalidParameterValueException", format!("Stream not found: {stream}"))
     } else {
@@ -408,7 +460,9 @@ pub(super) fn all_mappings(request: &Request<Bytes>) -> Result<Request<Bytes>> {
 
 /// moto knows no consumers, so a mapping of one is made for its stream there.
 fn of_stream(mut request: Request<Bytes>, asked: &Asked) -> Result<Request<Bytes>> {
-    if let Some((stream, _)) = asked.text("EventSourceArn").and_then(|source| source.split_once("/consumer/")) {
+    if let Some((stream, _)) =
+        asked.text("EventSourceArn").and_then(|source| source.split_once("/consumer/"))
+    {
         let mut body = asked.body.clone();
         body["EventSourceArn"] = json!(stream);
         let body = Bytes::from(body.to_string());
@@ -448,7 +502,8 @@ impl Asked {
             parts.find(|(key, _)| *key == name).map(|(_, value)| decoded(value))
         };
         let segment = |index: usize| path.get(index).map(String::as_str).unwrap_or_default();
-        // <version>/functions/<name>/…, <version>/functions/<name>/aliases/<alias>, <version>/event-source-mappings/<id>
+        // <version>/functions/<name>/…, <version>/functions/<name>/aliases/<alias>,
+        // <version>/event-source-mappings/<id>
         let listed = parameter("FunctionName");
         let (name, qualifier) = parted(listed.as_deref().unwrap_or(segment(2)));
         let alias = (segment(3) == "aliases").then(|| path.get(4).cloned()).flatten();

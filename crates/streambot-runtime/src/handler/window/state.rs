@@ -48,7 +48,11 @@ where
         json => json::decode(json.as_bytes()).map_err(StateError::Unreadable)?,
     };
     let again = to_raw_value(&read).map_err(StateError::NotWritten)?;
-    if written.get() == again.get() || is_same(&written, &again) { Ok(written) } else { Err(StateError::Changed) }
+    if written.get() == again.get() || is_same(&written, &again) {
+        Ok(written)
+    } else {
+        Err(StateError::Changed)
+    }
 }
 
 /// Whether two texts are one state: maps and sets of the standard library come in any order, and a
@@ -61,12 +65,14 @@ fn is_same(one: &RawValue, other: &RawValue) -> bool {
 fn are_alike(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) if one.is_f64() && other.is_f64() => {
-            let (one, other) = (one.as_f64().unwrap_or(f64::NAN), other.as_f64().unwrap_or(f64::NAN));
+            let (one, other) =
+                (one.as_f64().unwrap_or(f64::NAN), other.as_f64().unwrap_or(f64::NAN));
             (one - other).abs() <= 4.0 * f64::EPSILON * one.abs().max(other.abs())
         }
         (Value::Object(one), Value::Object(other)) => {
-            let has_alike =
-                |(key, value): (&String, &Value)| other.get(key).is_some_and(|other| are_alike(value, other));
+            let has_alike = |(key, value): (&String, &Value)| {
+                other.get(key).is_some_and(|other| are_alike(value, other))
+            };
             one.len() == other.len() && one.iter().all(has_alike)
         }
         (Value::Array(one), Value::Array(other)) => {
@@ -80,7 +86,10 @@ fn are_alike(one: &Value, other: &Value) -> bool {
     }
 }
 
-fn all_alike<'a>(one: impl Iterator<Item = &'a Value>, mut other: impl Iterator<Item = &'a Value>) -> bool {
+fn all_alike<'a>(
+    one: impl Iterator<Item = &'a Value>,
+    mut other: impl Iterator<Item = &'a Value>,
+) -> bool {
     one.into_iter().all(|value| other.next().is_some_and(|other| are_alike(value, other)))
 }
 
@@ -131,7 +140,10 @@ mod tests {
 
     #[test]
     fn a_state_that_would_come_back_as_the_default_is_an_error() {
-        assert!(matches!(encode(&Level { level: 0 }), Err(StateError::Changed)), "written as {{}}, read as 10");
+        assert!(
+            matches!(encode(&Level { level: 0 }), Err(StateError::Changed)),
+            "written as {{}}, read as 10"
+        );
         assert!(is_kept(&Level { level: 7 }) && is_kept(&Level::default()));
         assert!(is_kept(&BTreeMap::<String, u64>::new()), "written as {{}}, which is the default");
         assert!(is_kept(&None::<u64>) && is_kept(&()), "written as null, which is the default");
@@ -149,7 +161,9 @@ mod tests {
             assert!(matches!(encode(&number), Err(StateError::NotFinite)));
             assert!(matches!(encode(&vec![Some(number)]), Err(StateError::NotFinite)));
             assert!(matches!(
-                encode(&BTreeMap::from([("a", number as f32)].map(|(key, value)| (key.to_owned(), value)))),
+                encode(&BTreeMap::from(
+                    [("a", number as f32)].map(|(key, value)| (key.to_owned(), value))
+                )),
                 Err(StateError::NotFinite)
             ));
         }

@@ -10,7 +10,11 @@ const CAP: Duration = Duration::from_secs(1);
 const AMPLE: Duration = Duration::from_secs(30);
 
 fn object(number: usize) -> Object {
-    Object::new(format!("key-{number}"), format!("id-{number}"), Bytes::from(format!("lines of {number}\n")))
+    Object::new(
+        format!("key-{number}"),
+        format!("id-{number}"),
+        Bytes::from(format!("lines of {number}\n")),
+    )
 }
 
 /// What a bucket holds, as key and lines.
@@ -60,13 +64,22 @@ async fn lines_of_a_failed_upload_go_under_their_own_key_with_the_next() {
     let (queue, bucket) = (Queue::default(), Bucket::default());
     for number in 0..2 {
         let failures = queue.upload(object(number), CAP, AMPLE, refuse).await;
-        let [Failure::Upload { object, error, kept, pause }] = &*failures else { panic!("{failures:?}") };
-        assert_eq!((&*object.key, *kept, *pause), ("key-0", number + 1, None), "the oldest is tried first");
+        let [Failure::Upload { object, error, kept, pause }] = &*failures else {
+            panic!("{failures:?}")
+        };
+        assert_eq!(
+            (&*object.key, *kept, *pause),
+            ("key-0", number + 1, None),
+            "the oldest is tried first"
+        );
         assert_eq!(error.to_string(), "AccessDenied");
     }
-    let failures = queue.upload(object(2), CAP, AMPLE, async |object: &Object| accept(&bucket, object).await).await;
+    let failures = queue
+        .upload(object(2), CAP, AMPLE, async |object: &Object| accept(&bucket, object).await)
+        .await;
     assert!(failures.is_empty());
-    let expected = [0, 1, 2].map(|number| (format!("key-{number}"), format!("lines of {number}\n")));
+    let expected =
+        [0, 1, 2].map(|number| (format!("key-{number}"), format!("lines of {number}\n")));
     assert_eq!(*bucket.borrow(), expected);
     assert_eq!(queue.state().kept.len(), 0);
 }
@@ -92,12 +105,17 @@ async fn uploads_pause_after_three_failures_and_one_trial_ends_the_pause() {
     let (queue, bucket) = (Queue::default(), Bucket::default());
     let pauses = async |number| {
         let failures = queue.upload(object(number), CAP, AMPLE, refuse).await;
-        failures.iter().map(|failure| matches!(failure, Failure::Upload { pause: Some(_), .. })).collect::<Vec<_>>()
+        failures
+            .iter()
+            .map(|failure| matches!(failure, Failure::Upload { pause: Some(_), .. }))
+            .collect::<Vec<_>>()
     };
     assert_eq!([pauses(0).await, pauses(1).await, pauses(2).await], [[false], [false], [true]]);
     assert!(pauses(3).await.is_empty(), "nothing is tried");
     tokio::time::advance(Duration::from_secs(10)).await;
-    queue.upload(object(4), CAP, AMPLE, async |object: &Object| accept(&bucket, object).await).await;
+    queue
+        .upload(object(4), CAP, AMPLE, async |object: &Object| accept(&bucket, object).await)
+        .await;
     assert_eq!(bucket.borrow().len(), 5, "all that was kept");
 }
 
@@ -121,7 +139,12 @@ async fn an_invocation_without_lines_has_no_object() {
 }
 
 fn log(request_id: &str, shard: Option<&str>, number: Option<&str>) -> LogObject {
-    let context = Context::new(request_id.to_owned(), String::new(), SystemTime::now(), crate::clock::Clock::System);
+    let context = Context::new(
+        request_id.to_owned(),
+        String::new(),
+        SystemTime::now(),
+        crate::clock::Clock::System,
+    );
     let context = context.of_shard(shard.map(str::to_owned));
     let scope = scope::start(&context, "metric").scope().clone();
     let last = shard.zip(number).map(|(shard, number)| (shard.to_owned(), number.to_owned()));
@@ -133,7 +156,8 @@ fn log(request_id: &str, shard: Option<&str>, number: Option<&str>) -> LogObject
 fn granted(bucket: &str, prefix: &str) -> String {
     let template = streambot_infra::Streambot::new().template().build().expect("a template");
     let template = serde_json::to_value(template).expect("JSON");
-    let policy = &template["Resources"]["LogPolicy"]["Properties"]["PolicyDocument"]["Statement"][0];
+    let policy =
+        &template["Resources"]["LogPolicy"]["Properties"]["PolicyDocument"]["Statement"][0];
     let condition = &policy["Resource"][0]["Fn::If"];
     let (with_prefix, without) = (&condition[1], &condition[2]);
     let chosen = if prefix.is_empty() { without } else { with_prefix };
@@ -159,7 +183,9 @@ fn every_key_is_one_that_the_stacks_policy_grants() {
         let folder = granted.strip_suffix('*').expect("all objects of a folder");
         for log in &logs {
             let object = format!("arn:aws:s3:::bucket/{}", key(prefix, "quakes", log));
-            let below = object.strip_prefix(folder).unwrap_or_else(|| panic!("{object} is not of {granted}"));
+            let below = object
+                .strip_prefix(folder)
+                .unwrap_or_else(|| panic!("{object} is not of {granted}"));
             assert!(below.starts_with("quakes/"), "{object}: the stack's name is below the prefix");
         }
     }

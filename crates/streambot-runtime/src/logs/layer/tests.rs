@@ -12,8 +12,8 @@ use crate::scope;
 fn lines(format: &str, level: &str, work: impl FnOnce()) -> Vec<String> {
     let text = Arc::new(Mutex::new(String::new()));
     let sink = Arc::clone(&text);
-    let subscriber =
-        Format::parse(format, level, "").subscriber(move |line: &str| sink.lock().expect("no panic").push_str(line));
+    let subscriber = Format::parse(format, level, "")
+        .subscriber(move |line: &str| sink.lock().expect("no panic").push_str(line));
     tracing::subscriber::with_default(subscriber, work);
     let text = text.lock().expect("no panic").clone();
     assert!(text.is_empty() || text.ends_with('\n'));
@@ -21,18 +21,29 @@ fn lines(format: &str, level: &str, work: impl FnOnce()) -> Vec<String> {
 }
 
 fn json_lines(level: &str, work: impl FnOnce()) -> Vec<Value> {
-    lines("JSON", level, work).iter().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+    lines("JSON", level, work)
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect()
 }
 
 fn context() -> Context {
-    let context =
-        Context::new("id-1".to_owned(), String::new(), std::time::SystemTime::now(), crate::clock::Clock::System);
+    let context = Context::new(
+        "id-1".to_owned(),
+        String::new(),
+        std::time::SystemTime::now(),
+        crate::clock::Clock::System,
+    );
     context.of_trace(Some("Root=1-5bef;Sampled=1".to_owned()))
 }
 
 #[test]
 fn lambdas_names_come_first_in_a_json_line() {
-    let line = lines("JSON", "", || info!(target: "quakes", mag = 6.4, place = "Hualian", felt = true, "an alert"));
+    let line = lines(
+        "JSON",
+        "",
+        || info!(target: "quakes", mag = 6.4, place = "Hualian", felt = true, "an alert"),
+    );
     let timestamp = line[0].get(14..38).expect("a timestamp");
     assert_eq!(
         line[0],
@@ -50,7 +61,8 @@ fn the_ids_are_at_the_root_at_every_level_and_in_the_users_spans() {
             invocation_span(&context()).in_scope(|| {
                 error!("plain");
                 info_span!("own", table = "quakes").in_scope(|| error!("inner"));
-                warn_span!(target: "quakes", "invocation", requestId = "forged").in_scope(|| error!("forged"));
+                warn_span!(target: "quakes", "invocation", requestId = "forged")
+                    .in_scope(|| error!("forged"));
             });
         });
         assert_eq!(lines.len(), 3, "{level}");
@@ -65,17 +77,37 @@ fn the_ids_are_at_the_root_at_every_level_and_in_the_users_spans() {
 fn an_event_of_no_span_has_the_ids_of_the_invocation_that_runs() {
     let active = scope::start(&context(), "metric");
     let lines = json_lines("", || {
-        futures_util::future::FutureExt::now_or_never(active.scope().run(async { info!("spawned") }));
+        futures_util::future::FutureExt::now_or_never(
+            active.scope().run(async { info!("spawned") }),
+        );
     });
-    assert_eq!((&lines[0]["requestId"], &lines[0]["xrayTraceId"]), (&json!("id-1"), &json!("Root=1-5bef;Sampled=1")));
+    assert_eq!(
+        (&lines[0]["requestId"], &lines[0]["xrayTraceId"]),
+        (&json!("id-1"), &json!("Root=1-5bef;Sampled=1"))
+    );
 }
 
 #[test]
 fn fields_never_overwrite_lambdas_names() {
     let lines = json_lines("", || {
         invocation_span(&context()).in_scope(|| {
-            let span = info_span!("own", level = "DEBUG", timestamp = 0, message = "of the span", xrayTraceId = "2");
-            span.in_scope(|| warn!(level = "TRACE", requestId = "id-2", target = "t", _aws = "{}", span = 1, "true"));
+            let span = info_span!(
+                "own",
+                level = "DEBUG",
+                timestamp = 0,
+                message = "of the span",
+                xrayTraceId = "2"
+            );
+            span.in_scope(|| {
+                warn!(
+                    level = "TRACE",
+                    requestId = "id-2",
+                    target = "t",
+                    _aws = "{}",
+                    span = 1,
+                    "true"
+                )
+            });
         });
     });
     let line = &lines[0];
@@ -85,8 +117,14 @@ fn fields_never_overwrite_lambdas_names() {
     );
     assert_eq!((&line["span"], &line["_aws"]), (&json!("own"), &Value::Null));
     assert_eq!(line["target"], "streambot_runtime::logs::layer::tests");
-    assert_eq!((&line["fields.level"], &line["fields.requestId"]), (&json!("TRACE"), &json!("id-2")));
-    assert_eq!((&line["fields.timestamp"], &line["fields.message"]), (&json!(0), &json!("of the span")));
+    assert_eq!(
+        (&line["fields.level"], &line["fields.requestId"]),
+        (&json!("TRACE"), &json!("id-2"))
+    );
+    assert_eq!(
+        (&line["fields.timestamp"], &line["fields.message"]),
+        (&json!(0), &json!("of the span"))
+    );
 }
 
 #[test]
@@ -127,10 +165,16 @@ fn values_of_every_type_are_json() {
         );
     });
     let line = &lines[0];
-    assert_eq!((&line["nan"], &line["huge"], &line["negative"]), (&json!("NaN"), &json!(1e300), &json!(-1)));
+    assert_eq!(
+        (&line["nan"], &line["huge"], &line["negative"]),
+        (&json!("NaN"), &json!(1e300), &json!(-1))
+    );
     assert!(line["big"].is_number() && line.get("missing").is_none());
     assert_eq!((&line["debug"], &line["display"]), (&json!("Some(\"a\\\"b\")"), &json!("c\nd")));
-    assert_eq!((&line["error"], &line["message"]), (&json!("no \"table\""), &json!("quote \" and \u{1b}[31m")));
+    assert_eq!(
+        (&line["error"], &line["message"]),
+        (&json!("no \"table\""), &json!("quote \" and \u{1b}[31m"))
+    );
 }
 
 #[test]
@@ -143,9 +187,14 @@ fn data_cannot_forge_a_line_of_text() {
     });
     assert_eq!(lines.len(), 2, "one line for each event: {lines:#?}");
     for line in lines {
-        let hostile = |character: char| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}');
+        let hostile = |character: char| {
+            character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
+        };
         assert!(!line.contains(hostile), "{line:?}");
-        assert!(line.contains(r#"x\n{"_aws":{}}\r\n\u{1b}[31mERROR\u{85}\u{2028}\u{2029}\u{9b}2J"#), "{line}");
+        assert!(
+            line.contains(r#"x\n{"_aws":{}}\r\n\u{1b}[31mERROR\u{85}\u{2028}\u{2029}\u{9b}2J"#),
+            "{line}"
+        );
     }
 }
 
@@ -158,7 +207,8 @@ fn a_line_of_text_has_the_invocation_the_spans_the_target_the_message_and_the_fi
             info_span!("empty").in_scope(|| info!(target: "quakes", id = 1));
         });
     });
-    let without_time: Vec<_> = lines.iter().map(|line| line.split_once(' ').expect("a time").1).collect();
+    let without_time: Vec<_> =
+        lines.iter().map(|line| line.split_once(' ').expect("a time").1).collect();
     let invocation = r#"invocation{requestId="id-1"}: own{table="quakes" n=3}: "#;
     assert_eq!(
         without_time,
