@@ -7,6 +7,7 @@ mod adversary;
 mod consumer;
 mod observer;
 mod random;
+mod users;
 mod witness;
 
 use std::collections::{BTreeMap, VecDeque};

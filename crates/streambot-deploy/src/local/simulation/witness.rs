@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use streambot_runtime::testing;
 
-use super::consumer::{Behaviour, Users};
 use super::random::Random;
+use super::users::{Behaviour, Users};
 use crate::local::record::Batch;
 use crate::local::window::Frame;
 
