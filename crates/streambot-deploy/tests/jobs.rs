@@ -167,6 +167,7 @@ fn local_sends_an_event_as_it_is_and_prints_its_answer() -> Result<()> {
     let answer: Value = serde_json::from_slice(&output.stdout)?;
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": sequence_number(1) }] }));
     assert_eq!(said.matches("done job=").count(), 3, "the packed jobs are done: {said}");
+    assert_eq!(said.matches("flushed").count(), 1, "its hook runs at the end: {said}");
     Ok(())
 }
 

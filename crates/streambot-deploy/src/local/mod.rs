@@ -5,6 +5,7 @@
 
 mod aggregate;
 pub(crate) mod answer;
+mod api_error;
 mod buffer;
 mod chaos;
 mod clock;
@@ -13,6 +14,7 @@ pub(crate) mod destination;
 mod environment;
 pub(crate) mod event;
 mod executable;
+mod extensions_api;
 pub(crate) mod filter;
 pub(crate) mod interrupt;
 mod journal;

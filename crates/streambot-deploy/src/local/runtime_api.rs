@@ -17,13 +17,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::api_error::refused;
 use super::clock::Clock;
+use super::extensions_api::{self, Extensions};
 
 /// The most bytes of an answer: the 6 MB limit, as Lambda's own message about it gives it.
 const LONGEST_ANSWER: usize = 6_291_556;
@@ -42,6 +43,7 @@ pub(crate) enum Reply {
 pub(crate) struct RuntimeApi {
     address: SocketAddr,
     shared: Arc<Shared>,
+    extensions: Arc<Extensions>,
     offers: mpsc::Sender<Invocation>,
     server: JoinHandle<()>,
 }
@@ -94,6 +96,7 @@ impl RuntimeApi {
             polling: watch::Sender::new(0),
             init_error: watch::Sender::new(None),
         });
+        let extensions = Arc::<Extensions>::default();
         let routes = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{request_id}/response", post(response))
@@ -102,17 +105,23 @@ impl RuntimeApi {
             // A body above Lambda's limit is read to its end, so that the process gets to see the
             // answer.
             .layer(DefaultBodyLimit::disable())
-            .with_state(Arc::clone(&shared));
+            .with_state(Arc::clone(&shared))
+            .merge(extensions_api::routes(Arc::clone(&extensions)));
         let server = tokio::spawn(async move {
             // Accepting fails only for good, and then the process sees its connection end.
             let _ = axum::serve(listener, routes).await;
         });
-        Ok(RuntimeApi { address, shared, offers, server })
+        Ok(RuntimeApi { address, shared, extensions, offers, server })
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether the process has registered an extension, and so is sent SIGTERM before its end.
+    pub(crate) fn has_extension(&self) -> bool {
+        self.extensions.is_any()
     }
 
     /// Whether the process asks for an invocation now.
@@ -274,11 +283,6 @@ fn error_text(body: &[u8]) -> String {
 fn accepted() -> Response {
     (StatusCode::ACCEPTED, [(header::CONTENT_TYPE, "application/json")], r#"{"status":"OK"}"#)
         .into_response()
-}
-
-fn refused(status: StatusCode, error_type: &str, message: &str) -> Response {
-    let body = json!({ "errorMessage": message, "errorType": error_type }).to_string();
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// A trace that is not sampled:

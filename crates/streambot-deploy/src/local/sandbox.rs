@@ -280,7 +280,7 @@ impl Sandbox {
     async fn stop(mut self) {
         // Ready or not, it ends now.
         let _ = self.process.ready(GRACE).await;
-        self.process.kill().await;
+        self.process.shut_down().await;
     }
 }
 
