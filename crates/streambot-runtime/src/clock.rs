@@ -44,13 +44,19 @@ impl Clock {
     fn tick(&self) -> Option<Duration> {
         match self {
             #[cfg(target_os = "linux")]
-            Self::System => {
-                let tick = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-                Some(Duration::new(tick.tv_sec as u64, tick.tv_nsec as u32))
-            }
+            Self::System => coarse_tick(),
             _ => None,
         }
     }
+}
+
+/// The C library reads it, and knows what to do where the kernel has no vDSO.
+#[cfg(target_os = "linux")]
+fn coarse_tick() -> Option<Duration> {
+    let mut tick = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `tick` is a timespec that lives through the call, which writes nothing else.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
+    (status == 0).then(|| Duration::new(tick.tv_sec as u64, tick.tv_nsec as u32))
 }
 
 /// A moment that is waited for by looking at the clock again and again, at next to no cost.
