@@ -7,13 +7,13 @@
 //! decoded once, by Streambot.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use lambda_runtime::{LambdaInvocation, Service};
 
 use crate::Error;

@@ -31,7 +31,7 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) use names::warn_of_many;
 
-use line::{Directives, Line, Metric, Number};
+use line::{Directives, Line, Metric, Number, Time};
 
 use crate::scope::{self, Counts, Scope};
 
@@ -150,18 +150,20 @@ pub(crate) fn invocation_lines(
 
     let contracts = [Metric::count(&names.metric, 1)];
     let status = if invocation.succeeded { "Success" } else { "Error" };
+    let time = Time::new(now);
     let line = |directives, metrics| Line {
         names,
         request_id: scope.request_id(),
         xray_trace_id: scope.xray_trace_id(),
         directives,
         metrics,
-        now,
+        time: &time,
     };
-    let mut lines = line(Directives::Status(status), &contracts).to_json();
+    let mut lines = String::new();
+    line(Directives::Status(status), &contracts).write_to(&mut lines);
     for metrics in line::chunks(&metrics) {
         lines.push('\n');
-        lines.push_str(&line(Directives::Stack, metrics).to_json());
+        line(Directives::Stack, metrics).write_to(&mut lines);
     }
     lines
 }
@@ -181,7 +183,7 @@ pub(crate) fn count_line(
         xray_trace_id: None,
         directives: Directives::Stack,
         metrics: &metrics,
-        now,
+        time: &Time::new(now),
     }
     .to_json()
 }

@@ -1,15 +1,17 @@
 //! One line of embedded metric format, written straight from its parts, as there are two or more
 //! for each invocation.
 
+use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 
 use super::{Names, milliseconds};
 use crate::logs::rfc3339;
 
-const NAMESPACE: &str = "streambot";
+/// What a line begins with; the time in milliseconds follows.
+const BEGINNING: &str = r#"{"_aws":{"Timestamp":"#;
+const DIRECTIVE: &str = r#","CloudWatchMetrics":[{"Namespace":"streambot","Dimensions":"#;
+/// How many bytes a line has in most invocations.
+const USUAL_BYTES: usize = 1024;
 /// CloudWatch takes at most this many metrics in one directive.
 const MAX_METRICS: usize = 100;
 /// What the metrics of a line may take. CloudWatch Logs splits lines of 256 KB, and a part is not a
@@ -22,7 +24,20 @@ pub(super) struct Line<'a> {
     pub(super) xray_trace_id: Option<&'a str>,
     pub(super) directives: Directives,
     pub(super) metrics: &'a [Metric<'a>],
-    pub(super) now: SystemTime,
+    pub(super) time: &'a Time,
+}
+
+/// A time in the forms that a line needs.
+pub(super) struct Time {
+    milliseconds: u64,
+    rfc3339: String,
+}
+
+impl Time {
+    pub(super) fn new(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { milliseconds: milliseconds(since_epoch), rfc3339: rfc3339(time) }
+    }
 }
 
 /// By which dimensions the metrics of a line are counted.
@@ -34,36 +49,16 @@ pub(super) enum Directives {
     Stack,
 }
 
-/// One metric of a line, as a directive announces it.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
+/// One metric of a line.
 pub(super) struct Metric<'a> {
     pub(super) name: &'a str,
     pub(super) unit: &'static str,
-    #[serde(skip)]
     pub(super) value: Number,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
 pub(super) enum Number {
     Whole(u64),
     Fraction(f64),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metadata<'a> {
-    timestamp: u64,
-    cloud_watch_metrics: [Directive<'a>; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Directive<'a> {
-    namespace: &'static str,
-    dimensions: &'static [&'static [&'static str]],
-    metrics: &'a [Metric<'a>],
 }
 
 impl<'a> Metric<'a> {
@@ -97,40 +92,79 @@ pub(super) fn chunks<'a>(mut metrics: &'a [Metric<'a>]) -> impl Iterator<Item = 
 }
 
 impl Line<'_> {
+    #[cfg(any(test, feature = "s3-logs"))]
     pub(super) fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("texts and numbers under texts are JSON")
+        let mut line = String::new();
+        self.write_to(&mut line);
+        line
+    }
+
+    /// Adds the line to `out`, without a line end.
+    pub(super) fn write_to(&self, out: &mut String) {
+        out.reserve(USUAL_BYTES);
+        out.push_str(BEGINNING);
+        push_number(out, self.time.milliseconds);
+        out.push_str(DIRECTIVE);
+        out.push_str(match (self.directives, &self.names.version) {
+            (Directives::Status(_), Some(_)) => r#"[["Status"],["Status","ExecutedVersion"]]"#,
+            (Directives::Status(_), None) => r#"[["Status"]]"#,
+            (Directives::Stack, _) => r#"[["StackName"]]"#,
+        });
+        out.push_str(r#","Metrics":["#);
+        for (index, metric) in self.metrics.iter().enumerate() {
+            out.push_str(if index == 0 { r#"{"Name":"# } else { r#",{"Name":"# });
+            push_text(out, metric.name);
+            out.push_str(r#","Unit":""#);
+            out.push_str(metric.unit);
+            out.push_str("\"}");
+        }
+        out.push_str("]}]}");
+        self.push_properties(out);
+        for metric in self.metrics {
+            out.push(',');
+            push_text(out, metric.name);
+            out.push(':');
+            match metric.value {
+                Number::Whole(number) => push_number(out, number),
+                Number::Fraction(number) => push_number(out, number),
+            }
+        }
+        out.push('}');
+    }
+
+    fn push_properties(&self, out: &mut String) {
+        let mut push = |name: &str, value: &str| {
+            out.push_str(name);
+            push_text(out, value);
+        };
+        // Without a valid timestamp Lambda takes the level for INFO, whatever it is.
+        push(r#","timestamp":"#, &self.time.rfc3339);
+        push(r#","level":"#, self.names.level);
+        push(r#","requestId":"#, self.request_id);
+        if let Some(id) = self.xray_trace_id {
+            push(r#","xrayTraceId":"#, id);
+        }
+        push(r#","StackName":"#, &self.names.stack);
+        if let Directives::Status(status) = self.directives {
+            push(r#","Status":"#, status);
+            if let Some(version) = &self.names.version {
+                push(r#","ExecutedVersion":"#, version);
+            }
+        }
     }
 }
 
-impl Serialize for Line<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let dimensions: &[&[&str]] = match (self.directives, &self.names.version) {
-            (Directives::Status(_), Some(_)) => &[&["Status"], &["Status", "ExecutedVersion"]],
-            (Directives::Status(_), None) => &[&["Status"]],
-            (Directives::Stack, _) => &[&["StackName"]],
-        };
-        let directive = Directive { namespace: NAMESPACE, dimensions, metrics: self.metrics };
-        let timestamp = milliseconds(self.now.duration_since(UNIX_EPOCH).unwrap_or_default());
+fn push_number(out: &mut String, number: impl std::fmt::Display) {
+    write!(out, "{number}").expect("a string takes whatever is written");
+}
 
-        let mut line = serializer.serialize_map(None)?;
-        line.serialize_entry("_aws", &Metadata { timestamp, cloud_watch_metrics: [directive] })?;
-        // Without a valid timestamp Lambda takes the level for INFO, whatever it is.
-        line.serialize_entry("timestamp", &rfc3339(self.now))?;
-        line.serialize_entry("level", self.names.level)?;
-        line.serialize_entry("requestId", self.request_id)?;
-        if let Some(id) = self.xray_trace_id {
-            line.serialize_entry("xrayTraceId", id)?;
-        }
-        line.serialize_entry("StackName", &self.names.stack)?;
-        if let Directives::Status(status) = self.directives {
-            line.serialize_entry("Status", status)?;
-            if let Some(version) = &self.names.version {
-                line.serialize_entry("ExecutedVersion", version)?;
-            }
-        }
-        for metric in self.metrics {
-            line.serialize_entry(metric.name, &metric.value)?;
-        }
-        line.end()
+/// Adds a JSON string. Nearly all of them have nothing to escape.
+fn push_text(out: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        out.push_str(&serde_json::Value::from(text).to_string());
+        return;
     }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }
