@@ -30,7 +30,7 @@ pub(crate) struct Function<H> {
 /// What came of one invocation.
 pub(crate) struct Finished {
     pub(crate) answer: Result<Response, Diagnostic>,
-    /// The metric lines, without a line end after the last.
+    /// The metric lines, each with a line end.
     pub(crate) metrics: String,
     pub(crate) log: LogObject,
 }

@@ -26,6 +26,7 @@ use std::io::{self, Write};
 pub(crate) use capture::{Capture, capture_of_invocation};
 #[cfg(feature = "s3-logs")]
 pub(crate) use copy::Uploads;
+pub(crate) use escape::is_plain;
 pub(crate) use layer::{FATAL, invocation_span};
 pub(crate) use panics::during_init;
 pub(crate) use settings::Format;
@@ -99,9 +100,10 @@ fn write_line(line: &str) {
     write_stdout(line.as_bytes());
 }
 
-/// Writes lines that are not log lines, such as metric lines, to stdout at once.
+/// Writes lines that are not log lines, such as metric lines, to stdout at once; each ends with a
+/// line end.
 pub(crate) fn print(lines: &str) {
-    write_stdout(format!("{lines}\n").as_bytes());
+    write_stdout(lines.as_bytes());
 }
 
 /// Stdout is where logs go: when it is gone there is nowhere left to say so, and records still have

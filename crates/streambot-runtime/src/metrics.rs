@@ -122,8 +122,11 @@ pub(crate) struct Invocation {
     pub(crate) iterator_age: Option<Duration>,
 }
 
-/// The metric lines of one invocation, without a line end after the last. The contract's metric is
-/// in the first line.
+/// How many bytes the lines of most invocations have, and what the allocator has at hand.
+const USUAL_BYTES: usize = 1000;
+
+/// The metric lines of one invocation, each with a line end. The contract's metric is in the first
+/// line.
 pub(crate) fn invocation_lines(
     names: &Names,
     scope: &Scope,
@@ -159,11 +162,12 @@ pub(crate) fn invocation_lines(
         metrics,
         time: &time,
     };
-    let mut lines = String::new();
+    let mut lines = String::with_capacity(USUAL_BYTES);
     line(Directives::Status(status), &contracts).write_to(&mut lines);
+    lines.push('\n');
     for metrics in line::chunks(&metrics) {
-        lines.push('\n');
         line(Directives::Stack, metrics).write_to(&mut lines);
+        lines.push('\n');
     }
     lines
 }

@@ -92,7 +92,7 @@ impl Uploads {
                     "LogUploadFailures",
                     SystemTime::now(),
                 );
-                super::print(&line);
+                super::print(&(line + "\n"));
             }
             Failure::Lost(Dropped { objects, bytes }) => tracing::warn!(
                 objects,

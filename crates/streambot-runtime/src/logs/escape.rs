@@ -3,12 +3,24 @@
 
 use std::fmt::{self, Write};
 
+/// Whether text is printable ASCII without quotes and backslashes: nearly all of it is, and then
+/// there is nothing to escape.
+pub(crate) fn is_plain(text: &str) -> bool {
+    // Without an early end, so that the compiler looks at many bytes at once.
+    let is_plain = |byte: u8| (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    text.bytes().fold(true, |plain, byte| plain & is_plain(byte))
+}
+
 /// Writes text, with escapes for characters that a log viewer or a terminal could take as a
 /// command.
 pub(super) struct TextWriter<'a>(pub(super) &'a mut String);
 
 impl Write for TextWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if is_plain(text) {
+            self.0.push_str(text);
+            return Ok(());
+        }
         for character in text.chars() {
             if is_control(character) {
                 self.0.extend(character.escape_default());
@@ -25,6 +37,10 @@ pub(super) struct JsonWriter<'a>(pub(super) &'a mut String);
 
 impl Write for JsonWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if is_plain(text) {
+            self.0.push_str(text);
+            return Ok(());
+        }
         for character in text.chars() {
             match character {
                 '"' => self.0.push_str("\\\""),

@@ -5,13 +5,11 @@ use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Names, milliseconds};
-use crate::logs::rfc3339;
+use crate::logs::{is_plain, rfc3339};
 
 /// What a line begins with; the time in milliseconds follows.
 const BEGINNING: &str = r#"{"_aws":{"Timestamp":"#;
 const DIRECTIVE: &str = r#","CloudWatchMetrics":[{"Namespace":"streambot","Dimensions":"#;
-/// How many bytes a line has in most invocations.
-const USUAL_BYTES: usize = 1024;
 /// CloudWatch takes at most this many metrics in one directive.
 const MAX_METRICS: usize = 100;
 /// What the metrics of a line may take. CloudWatch Logs splits lines of 256 KB, and a part is not a
@@ -101,7 +99,6 @@ impl Line<'_> {
 
     /// Adds the line to `out`, without a line end.
     pub(super) fn write_to(&self, out: &mut String) {
-        out.reserve(USUAL_BYTES);
         out.push_str(BEGINNING);
         push_number(out, self.time.milliseconds);
         out.push_str(DIRECTIVE);
@@ -160,7 +157,7 @@ fn push_number(out: &mut String, number: impl std::fmt::Display) {
 
 /// Adds a JSON string. Nearly all of them have nothing to escape.
 fn push_text(out: &mut String, text: &str) {
-    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+    if !is_plain(text) {
         out.push_str(&serde_json::Value::from(text).to_string());
         return;
     }
