@@ -87,12 +87,13 @@ impl Moment {
 
     /// Runs a future for as long as the moment has not come; `None` if it comes first.
     ///
-    /// It looks before each poll, and sets no timer: a future that computes between two polls is
-    /// stopped at the second.
+    /// It looks before each poll but the first, which is the caller's to decide on, and sets no
+    /// timer: a future that computes between two polls is stopped at the second.
     pub(crate) async fn before<F: Future>(&mut self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
+        let mut is_first = true;
         poll_fn(|context| {
-            if self.has_come() {
+            if !std::mem::take(&mut is_first) && self.has_come() {
                 return Poll::Ready(None);
             }
             future.as_mut().poll(context).map(Some)

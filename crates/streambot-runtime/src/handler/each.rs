@@ -204,12 +204,12 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
     async fn one_by_one(&self, batch: &Batch, context: &Context, schedule: Schedule) -> Progress {
         let start_until = Moment::new(context.clock(), schedule.start_until);
         let mut progress = Progress::new(Checkpoint::in_sequence(batch.len()), start_until);
-        let mut drop_at = Moment::new(context.clock(), schedule.drop_at);
         let mut cutoff = std::pin::pin!(sleep_until(schedule.drop_at));
         while let Some(index) = progress.start() {
             let done = tokio::select! {
                 biased;
-                done = drop_at.before(self.one(batch, index, context)) => done,
+                done = self.one(batch, index, context) => Some(done),
+                // Polled whenever the record waits, so that it goes on once more at the most.
                 () = &mut cutoff => None,
             };
             let Some(done) = done else {
@@ -219,7 +219,9 @@ impl<M, F: RecordHandler<M>> Each<M, F> {
             progress.finish(index, done);
             // Records that are done without waiting leave the service's background tasks their
             // turn.
-            consume_budget().await;
+            if index % RECORDS_PER_TURN == 0 {
+                consume_budget().await;
+            }
         }
         progress
     }
@@ -322,6 +324,10 @@ impl Schedule {
         Self { start_until: deadline - margin, drop_at: deadline - margin / 5 }
     }
 }
+
+/// How many records run, one after the other, between two chances for other tasks to take a turn.
+/// Tokio grants 128 such chances before it takes one.
+const RECORDS_PER_TURN: usize = 2;
 
 /// How many dropped records the log and an error name; there can be as many as run at once.
 const MAX_NAMED: usize = 10;
