@@ -4,8 +4,7 @@
 //! Lambda sends SIGTERM to a function only if an extension is registered.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -20,29 +19,28 @@ use super::api_error::refused;
 const NAME: &str = "lambda-extension-name";
 const IDENTIFIER: &str = "lambda-extension-identifier";
 
-/// The extensions of one process.
+/// The extensions of one process, by the identifiers they were given.
 #[derive(Debug, Default)]
-pub(crate) struct Extensions {
-    identifiers: Mutex<Vec<String>>,
-    registered: AtomicBool,
-}
+pub(crate) struct Extensions(Mutex<Vec<String>>);
 
 impl Extensions {
     /// Whether the process has registered one.
     pub(crate) fn is_any(&self) -> bool {
-        self.registered.load(Ordering::Relaxed)
+        !self.identifiers().is_empty()
     }
 
     fn register(&self) -> String {
         let identifier = Uuid::new_v4().to_string();
-        self.identifiers.lock().unwrap_or_else(PoisonError::into_inner).push(identifier.clone());
-        self.registered.store(true, Ordering::Relaxed);
+        self.identifiers().push(identifier.clone());
         identifier
     }
 
     fn knows(&self, identifier: &str) -> bool {
-        let identifiers = self.identifiers.lock().unwrap_or_else(PoisonError::into_inner);
-        identifiers.iter().any(|known| known == identifier)
+        self.identifiers().iter().any(|known| known == identifier)
+    }
+
+    fn identifiers(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
